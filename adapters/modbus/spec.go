@@ -1,0 +1,91 @@
+package modbus
+
+import "time"
+
+// Spec describes one endpoint: a host and port, or a serial line. One [Source]
+// owns it and has one request outstanding at a time.
+type Spec struct {
+	URL     string        // "tcp://10.20.3.13:502"; the port may be left out (502)
+	Timeout time.Duration // for the answer to one request; 0 is 1 s
+}
+
+// Machine describes one machine behind an endpoint.
+type Machine struct {
+	Name   string
+	UnitID uint8 // 0–255; on TCP 0 and 255 both commonly mean the device itself
+	Reads  Reads
+	Points []Point
+}
+
+// Reads limits the requests to one machine.
+type Reads struct {
+	MaxRegisters int           // registers in one request, 1–125; 0 is 125. Coils and discrete inputs: 16 for each register, so 2000
+	MaxGap       int           // unmapped registers that may be read along to join two blocks; default 0, because some registers clear on read
+	Pause        time.Duration // between two requests to this machine
+	Forbidden    []Span        // never touched, also not as a gap
+}
+
+// Table is one of the four Modbus data tables (Modbus Application Protocol
+// 1.1b3, 4.3).
+type Table uint8
+
+// The tables.
+const (
+	Holding  Table = iota // read by function code 3
+	Input                 // 4
+	Coil                  // 1
+	Discrete              // 2
+)
+
+// Address is one register or bit on the wire, counted from 0.
+type Address struct {
+	Table  Table
+	Offset uint16
+}
+
+// Span is a run of addresses of one table, both ends included.
+type Span struct {
+	Table       Table
+	First, Last uint16
+}
+
+// Type is the type of a point's value in the device.
+type Type uint8
+
+// The types.
+const (
+	Bool Type = iota + 1
+	Int16
+	Int32
+	Int64
+	Uint16
+	Uint32
+	Uint64
+	Float32
+	Float64
+	String // Bytes long, UTF-8 or ASCII, ends at the first NUL; trailing blanks are cut
+	Bytes  // Bytes long
+)
+
+// Point describes one point of a machine.
+type Point struct {
+	Name        string
+	At          Address
+	Type        Type
+	Order       Order         // byte order over 16-bit registers; the zero value is ABCD
+	Bytes       int           // length of String and Bytes; odd lengths use the high byte of the last register
+	Bit         int8          // 0–15: this bit of the register, as Bool; -1: none
+	Invert      bool          // of a Bool
+	Scale       *Scale        // integer and float types only; the value becomes a Float
+	Invalid     *uint64       // a raw pattern of the type's width that means "no value": BadSensorFailure
+	Valid       *Range        // raw values outside are BadOutOfRange
+	Period      time.Duration // ≥ 10 ms
+	Unit        string
+	ChangesWith *Address // a counter register, read every period; the point is read when it moved, and taken only if it did not move meanwhile
+}
+
+// Scale is the line value = Factor × raw + Offset.
+type Scale struct{ Factor, Offset float64 }
+
+// Range is a range of raw values, both ends included.
+type Range struct{ Min, Max int64 }
