@@ -1,0 +1,12 @@
+// Package interop tests Fieldseal against other people's programs: a Modbus
+// server on libmodbus, and nats-server as a process of its own.
+//
+// Its tests and the kit they stand on are behind the build tag interop:
+//
+//	make interop
+//
+// Each peer runs in its own process group, on a free loopback port, and ends
+// with the test that started it. The last line that is printed names all peers
+// that ran, with the versions they give themselves; a peer that should have
+// run and did not is a failure.
+package interop
