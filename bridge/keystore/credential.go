@@ -1,0 +1,96 @@
+package keystore
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// credentialSize is the least size of a credential in bytes. It is a key, not a
+// password: there is nothing to stretch and nothing to guess.
+const credentialSize = 32
+
+// ErrNoCredential means that a credential stands in none of the places.
+var ErrNoCredential = errors.New("no such credential")
+
+// credentialPlaces are where a credential is looked for, in this order: what
+// systemd gives the unit (LoadCredential=), what a container runtime mounts, and
+// the state folder itself.
+func credentialPlaces(state, name string) []string {
+	var places []string
+	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
+		places = append(places, filepath.Join(dir, name))
+	}
+	return append(places, filepath.Join("/run/secrets", name), filepath.Join(state, "credentials", name))
+}
+
+// Credential finds and reads the credential `credential:NAME`: base64 of at
+// least 32 random bytes, on one line. A file in the state folder that others
+// can read is refused.
+func Credential(state, name string) (key []byte, path string, err error) {
+	for _, path := range credentialPlaces(state, name) {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, path, fmt.Errorf("cannot look at credential %q: %w", name, err)
+		}
+		if filepath.Dir(path) == filepath.Join(state, "credentials") && info.Mode().Perm()&0o077 != 0 {
+			return nil, path, fmt.Errorf("credential %s can be read by others (mode %04o); run: chmod 600 %s", path, info.Mode().Perm(), path)
+		}
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return nil, path, fmt.Errorf("cannot read credential %q: %w", name, err)
+		}
+		key, err := base64.StdEncoding.DecodeString(string(bytes.TrimSpace(b)))
+		if err != nil || len(key) < credentialSize {
+			return nil, path, fmt.Errorf("credential %s is not base64 of %d random bytes or more; make one with: head -c %d /dev/urandom | base64 -w0 > %s",
+				path, credentialSize, credentialSize, path)
+		}
+		return key, path, nil
+	}
+	return nil, "", fmt.Errorf("credential %q: %w in %v", name, ErrNoCredential, credentialPlaces(state, name))
+}
+
+// MakeCredential writes a new credential into the state folder. It protects
+// against a keystore that is copied alone, not against who copies the whole
+// folder: systemd credentials or a mounted secret do that.
+func MakeCredential(state, name string) (key []byte, path string, err error) {
+	path = filepath.Join(state, "credentials", name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, path, fmt.Errorf("cannot make the credentials folder: %w", err)
+	}
+	key = make([]byte, credentialSize)
+	_, _ = rand.Read(key)
+	return key, path, writeFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
+}
+
+// writeFile replaces a file, readable by its owner only: written beside it,
+// flushed, renamed, and the folder flushed.
+func writeFile(path string, b []byte) error {
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".new-*") // 0600
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return fmt.Errorf("cannot flush %s: %w", dir, err)
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,355 @@
+// Package keystore keeps a gateway's private keys and secrets in one file,
+// encrypted under a credential that stands elsewhere.
+//
+// It holds what the gateway needs to sign, to connect and to protect its own
+// disk. It never holds a key that opens what the gateway sealed: identities are
+// made by the people who keep them, on other machines.
+package keystore
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The entries that every gateway has.
+const (
+	Signing   = "signing"    // Ed25519: signs key frames, checkpoints, loss records
+	Outbox    = "outbox"     // 32 bytes: encrypts the outbox
+	MessageID = "message-id" // 32 bytes: makes message ids that nobody else can claim
+	Uplink    = "uplink"     // ECDSA P-256 with a certificate: the gateway as a TLS client
+)
+
+// Kinds of entries.
+const (
+	KindSigning     = "ed25519"
+	KindSecret      = "secret"
+	KindCertificate = "p256-certificate"
+)
+
+const (
+	fileName = "keystore"
+	magic    = "fieldseal keystore 1\n"
+	saltSize = 32
+)
+
+// ErrWrongCredential means that the credential does not open the file, or that
+// the file was changed.
+var ErrWrongCredential = errors.New("the credential does not unlock the keystore, or the file was changed")
+
+// Store is an unlocked keystore. Its methods may not be called concurrently.
+type Store struct {
+	path    string
+	key     []byte
+	entries map[string]entry
+}
+
+type entry struct {
+	Kind        string    `json:"kind"`
+	Private     []byte    `json:"private"`               // PKCS #8, or the secret itself
+	Certificate [][]byte  `json:"certificate,omitempty"` // DER, leaf first
+	Made        time.Time `json:"made"`
+}
+
+// Info is what may be shown of an entry.
+type Info struct {
+	Name    string    `json:"name"`
+	Kind    string    `json:"kind"`
+	Public  string    `json:"public,omitempty"`  // "ed25519:…" of a signing key
+	Subject string    `json:"subject,omitempty"` // of a certificate
+	Until   time.Time `json:"until,omitzero"`    // the certificate's last instant
+	Made    time.Time `json:"made"`
+}
+
+// Create makes the keystore of a gateway in the state folder, with all its
+// entries. It refuses where one exists already.
+func Create(state, gateway string, credential []byte, now time.Time) (*Store, error) {
+	path := filepath.Join(state, fileName)
+	if _, err := os.Stat(path); err == nil {
+		return nil, fmt.Errorf("%s exists already; it is never overwritten, since nobody could read what its keys protect", path)
+	}
+	s := &Store{path: path, key: credential, entries: make(map[string]entry)}
+	_, signing, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make the signing key: %w", err)
+	}
+	if err := s.putKey(Signing, KindSigning, signing, nil, now); err != nil {
+		return nil, err
+	}
+	for _, name := range []string{Outbox, MessageID} {
+		secret := make([]byte, 32)
+		_, _ = rand.Read(secret) // never fails (crypto/rand)
+		s.entries[name] = entry{Kind: KindSecret, Private: secret, Made: now.UTC()}
+	}
+	if err := s.MakeCertificate(Uplink, gateway, now); err != nil {
+		return nil, err
+	}
+	return s, s.Save()
+}
+
+// Open unlocks the keystore in a state folder.
+func Open(state string, credential []byte) (*Store, error) {
+	path := filepath.Join(state, fileName)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no keystore at %s; make one with: fieldseal keys init", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the keystore: %w", err)
+	}
+	if !bytes.HasPrefix(b, []byte(magic)) || len(b) < len(magic)+saltSize+12 {
+		return nil, fmt.Errorf("%s is not a keystore of this version", path)
+	}
+	salt := b[len(magic) : len(magic)+saltSize]
+	aead, err := fileAEAD(credential, salt)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := aead.Open(nil, nil, b[len(magic)+saltSize:], b[:len(magic)+saltSize])
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, ErrWrongCredential)
+	}
+	s := &Store{path: path, key: credential}
+	if err := json.Unmarshal(plain, &s.entries); err != nil {
+		return nil, fmt.Errorf("%s: its contents are not what this version writes: %w", path, err)
+	}
+	return s, nil
+}
+
+// Save writes the keystore, so that after a power cut it is either the old one
+// or the new one.
+func (s *Store) Save() error {
+	plain, err := json.Marshal(s.entries)
+	if err != nil {
+		return fmt.Errorf("cannot encode the keystore: %w", err)
+	}
+	out := make([]byte, len(magic)+saltSize)
+	copy(out, magic)
+	_, _ = rand.Read(out[len(magic):])
+	aead, err := fileAEAD(s.key, out[len(magic):])
+	if err != nil {
+		return err
+	}
+	out = aead.Seal(out, nil, plain, out)
+	return writeFile(s.path, out)
+}
+
+// fileAEAD derives the key of one writing of the file. The nonce is random and
+// stands in front of the ciphertext, the key is used once.
+func fileAEAD(credential, salt []byte) (cipher.AEAD, error) {
+	key, err := hkdf.Key(sha256.New, credential, salt, "fieldseal keystore 1", 32)
+	if err != nil {
+		return nil, fmt.Errorf("cannot derive the keystore's key: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot set up the keystore's cipher: %w", err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("cannot set up the keystore's cipher: %w", err)
+	}
+	return aead, nil
+}
+
+func (s *Store) putKey(name, kind string, key any, chain [][]byte, now time.Time) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("cannot encode the key %q: %w", name, err)
+	}
+	s.entries[name] = entry{Kind: kind, Private: der, Certificate: chain, Made: now.UTC()}
+	return nil
+}
+
+// MakeCertificate makes a P-256 key with a self-signed certificate for TLS
+// client authentication, valid for two years. A certificate of the plant's own
+// authority takes its place with [Store.Import].
+func (s *Store) MakeCertificate(name, gateway string, now time.Time) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("cannot make the key %q: %w", name, err)
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return fmt.Errorf("cannot make a serial number: %w", err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		Subject:      pkix.Name{CommonName: gateway, Organization: []string{"Fieldseal gateway"}},
+		DNSNames:     []string{gateway},
+		NotBefore:    now.Add(-time.Hour), NotAfter: now.AddDate(2, 0, 0),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return fmt.Errorf("cannot make the certificate %q: %w", name, err)
+	}
+	return s.putKey(name, KindCertificate, key, [][]byte{der}, now)
+}
+
+// Import puts the certificate chain that an authority issued for the key of
+// the entry in place of the self-signed one. chain is PEM, leaf first.
+func (s *Store) Import(name string, chain []byte) error {
+	key, err := s.Signer(name)
+	if err != nil {
+		return err
+	}
+	var ders [][]byte
+	for rest := chain; ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		if block.Type == "CERTIFICATE" {
+			ders = append(ders, block.Bytes)
+		}
+	}
+	if len(ders) == 0 {
+		return errors.New("no CERTIFICATE block in the file; it has to be PEM")
+	}
+	leaf, err := x509.ParseCertificate(ders[0])
+	if err != nil {
+		return fmt.Errorf("cannot read the first certificate: %w", err)
+	}
+	if pub, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(key.Public()) {
+		return fmt.Errorf("the certificate is for another key than %q; issue it for the request that `fieldseal keys export %s --request` prints", name, name)
+	}
+	e := s.entries[name]
+	e.Certificate = ders
+	s.entries[name] = e
+	return s.Save()
+}
+
+// Secret gives a secret entry.
+func (s *Store) Secret(name string) ([]byte, error) {
+	e, ok := s.entries[name]
+	if !ok || e.Kind != KindSecret {
+		return nil, s.missing(name, "secret")
+	}
+	return e.Private, nil
+}
+
+// Signer gives the private key of a signing or certificate entry.
+func (s *Store) Signer(name string) (crypto.Signer, error) {
+	e, ok := s.entries[name]
+	if !ok || e.Kind == KindSecret {
+		return nil, s.missing(name, "key")
+	}
+	key, err := x509.ParsePKCS8PrivateKey(e.Private)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the key %q: %w", name, err)
+	}
+	signer, ok := key.(crypto.Signer)
+	if !ok {
+		return nil, s.missing(name, "key")
+	}
+	return signer, nil
+}
+
+// Certificate gives a certificate entry for a TLS configuration.
+func (s *Store) Certificate(name string) (*tls.Certificate, error) {
+	e, ok := s.entries[name]
+	if !ok || e.Kind != KindCertificate {
+		return nil, s.missing(name, "certificate")
+	}
+	key, err := s.Signer(name)
+	if err != nil {
+		return nil, err
+	}
+	leaf, err := x509.ParseCertificate(e.Certificate[0])
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the certificate %q: %w", name, err)
+	}
+	return &tls.Certificate{Certificate: e.Certificate, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// CertificatePEM gives the certificate chain of an entry, for those who must
+// trust it.
+func (s *Store) CertificatePEM(name string) ([]byte, error) {
+	c, err := s.Certificate(name)
+	if err != nil {
+		return nil, err
+	}
+	var out []byte
+	for _, der := range c.Certificate {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+	}
+	return out, nil
+}
+
+// RequestPEM gives a certificate request (RFC 2986) for the key of an entry.
+func (s *Store) RequestPEM(name string) ([]byte, error) {
+	c, err := s.Certificate(name)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
+		Subject: c.Leaf.Subject, DNSNames: c.Leaf.DNSNames,
+	}, c.PrivateKey)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a certificate request for %q: %w", name, err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), nil
+}
+
+// PublicSigning gives the signing key as trust.yaml writes it: ed25519:BASE64.
+func (s *Store) PublicSigning() (string, error) {
+	key, err := s.Signer(Signing)
+	if err != nil {
+		return "", err
+	}
+	pub, ok := key.Public().(ed25519.PublicKey)
+	if !ok {
+		return "", s.missing(Signing, "Ed25519 key")
+	}
+	return "ed25519:" + base64.StdEncoding.EncodeToString(pub), nil
+}
+
+// List tells what there is, by name.
+func (s *Store) List() []Info {
+	var out []Info
+	for name, e := range s.entries {
+		i := Info{Name: name, Kind: e.Kind, Made: e.Made}
+		if e.Kind == KindSigning {
+			i.Public, _ = s.PublicSigning()
+		}
+		if c, err := s.Certificate(name); err == nil {
+			i.Subject, i.Until = c.Leaf.Subject.String(), c.Leaf.NotAfter
+		}
+		out = append(out, i)
+	}
+	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+func (s *Store) missing(name, kind string) error {
+	names := make([]string, 0, len(s.entries))
+	for n := range s.entries {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return fmt.Errorf("the keystore has no %s %q; it has %s", kind, name, strings.Join(names, ", "))
+}

@@ -1,0 +1,200 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fieldseal/fieldseal/bridge/point"
+)
+
+// Table holds the decisions for one machine, in the order of its points.
+type Table struct {
+	Decisions []Decision
+	// Until is the first instant at which an exception that bears on this
+	// table ends, and it has to be compiled again; zero where none does.
+	Until time.Time
+}
+
+// Compile decides for each point of a machine how it leaves over a connection
+// of the negotiated grade at the given time. It reads nothing but its
+// arguments. The order of the points is kept.
+//
+// The effective level is the strictest of the label (or the default, where
+// nobody labelled the point), every raise that matches, and the levels of the
+// points at the same address.
+func (p *Policy) Compile(machine string, points []Point, negotiated point.Security, now time.Time) Table {
+	levels := make([]int, len(points))
+	rules := make([]string, len(points))
+	for i := range points {
+		levels[i], rules[i] = p.label(machine, &points[i])
+	}
+	p.unifyAddresses(points, levels, rules)
+
+	t := Table{Decisions: make([]Decision, len(points))}
+	for i := range points {
+		level, rule := p.release(machine, points[i].Name, levels[i], rules[i])
+		d, until := p.treat(machine, &points[i], level, rule, negotiated, now)
+		t.Decisions[i] = d
+		if !until.IsZero() && (t.Until.IsZero() || until.Before(t.Until)) {
+			t.Until = until
+		}
+	}
+	return t
+}
+
+// Level gives a level by name.
+func (p *Policy) Level(name string) (Level, bool) {
+	if i := p.index(name); i >= 0 {
+		return p.Levels[i], true
+	}
+	return Level{}, false
+}
+
+// Stricter gives the name of the stricter of two levels. A name that the policy
+// does not know counts as stricter than all.
+func (p *Policy) Stricter(a, b string) string {
+	i, j := p.index(a), p.index(b)
+	if i < 0 || (j >= 0 && i >= j) {
+		return a
+	}
+	return b
+}
+
+func (p *Policy) index(level string) int {
+	return slices.IndexFunc(p.Levels, func(l Level) bool { return l.Name == level })
+}
+
+// label gives a point's level from its own label and the raises.
+func (p *Policy) label(machine string, pt *Point) (level int, rule string) {
+	switch i := p.index(pt.Label); {
+	case pt.Label == "":
+		level, rule = p.index(p.Default), "policy default"
+	case i < 0: // the loader refuses this; whoever comes past it gets the strictest
+		level, rule = len(p.Levels)-1, fmt.Sprintf("%s (unknown level %q)", pt.Where, pt.Label)
+	default:
+		level, rule = i, pt.Where
+	}
+	for i := range p.Raise {
+		r := &p.Raise[i]
+		to := p.index(r.Level)
+		if to > level && matches(r.Points, machine, pt.Name) {
+			level, rule = to, r.Where+" (raise)"
+		}
+	}
+	return level, rule
+}
+
+// unifyAddresses gives all points at one address the strictest of their levels:
+// a second name for a register must not be a way around its label.
+func (p *Policy) unifyAddresses(points []Point, levels []int, rules []string) {
+	strictest := make(map[string]int, len(points)) // address → index of the point that rules
+	for i := range points {
+		a := points[i].Address
+		if a == "" {
+			continue
+		}
+		if j, seen := strictest[a]; !seen || levels[i] > levels[j] {
+			strictest[a] = i
+		}
+	}
+	for i := range points {
+		if points[i].Address == "" {
+			continue
+		}
+		if j := strictest[points[i].Address]; levels[j] > levels[i] {
+			levels[i] = levels[j]
+			rules[i] = fmt.Sprintf("%s (same address as %s)", rules[j], points[j].Name)
+		}
+	}
+}
+
+// release moves a point of a clear level that nobody released to the stricter
+// of the next level that is not clear and the default.
+func (p *Policy) release(machine, name string, level int, rule string) (int, string) {
+	if level < 0 || p.Levels[level].Send != SendClear {
+		return level, rule
+	}
+	for i := range p.Released {
+		if matches(p.Released[i].Points, machine, name) {
+			return level, p.Released[i].Where + " (released)"
+		}
+	}
+	for level < len(p.Levels) && p.Levels[level].Send == SendClear {
+		level++
+	}
+	if level == len(p.Levels) {
+		level = -1
+	}
+	return max(level, p.index(p.Default)), rule + " (labelled clear, not released)"
+}
+
+// treat turns a level into a decision.
+func (p *Policy) treat(machine string, pt *Point, level int, rule string, negotiated point.Security, now time.Time) (d Decision, until time.Time) {
+	d = Decision{Treatment: Withheld, Rule: rule}
+	if level < 0 {
+		d.Why = "the policy has no level that may send it"
+		return d, until
+	}
+	l := &p.Levels[level]
+	d.Level = l.Name
+	passed := p.readableWithin(pt, l)
+	if l.Send == SendWithheld {
+		d.Why = fmt.Sprintf("level %s sends nothing", l.Name)
+		return d, until
+	}
+	if negotiated < l.Connection && !passed {
+		e := p.exception(machine, pt.Name, l.Connection, now)
+		if e == nil {
+			d.Why = fmt.Sprintf("level %s asks for a connection that is %s, this one is %s", l.Name, l.Connection, negotiated)
+			return d, until
+		}
+		until = e.Until
+	}
+	switch {
+	case passed:
+		d.Treatment = Passed
+	case l.Send == SendClear:
+		d.Treatment = Clear
+	default:
+		d.Treatment = Sealed
+	}
+	return d, until
+}
+
+// readableWithin tells whether the device encrypts the point in an accepted
+// format for people who all are within the level's recipients.
+func (p *Policy) readableWithin(pt *Point, l *Level) bool {
+	if pt.Passthrough == "" || len(pt.ReadableBy) == 0 || !slices.Contains(p.Passthrough.Accept, pt.Passthrough) {
+		return false
+	}
+	for _, r := range pt.ReadableBy {
+		if l.Send == SendSealed && !slices.Contains(l.To, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// exception finds the one that permits less than asked and lasts longest.
+func (p *Policy) exception(machine, name string, asked point.Security, now time.Time) *Exception {
+	want := ConnectionNotAuthenticated
+	if asked == point.Encrypted {
+		want = ConnectionNotEncrypted
+	}
+	var best *Exception
+	for i := range p.Exceptions {
+		e := &p.Exceptions[i]
+		if e.Allow != want || !now.Before(e.Until) || !matches(e.Points, machine, name) {
+			continue
+		}
+		if best == nil || e.Until.After(best.Until) {
+			best = e
+		}
+	}
+	return best
+}
+
+func matches(patterns []Pattern, machine, name string) bool {
+	return slices.ContainsFunc(patterns, func(p Pattern) bool { return p.Match(machine, name) })
+}

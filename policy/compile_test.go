@@ -1,0 +1,165 @@
+package policy_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/policy"
+)
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+func patterns(t testing.TB, words ...string) []policy.Pattern {
+	t.Helper()
+	out := make([]policy.Pattern, len(words))
+	for i, w := range words {
+		p, err := policy.ParsePattern(w)
+		require.NoError(t, err)
+		out[i] = p
+	}
+	return out
+}
+
+func plant(t testing.TB) *policy.Policy {
+	return &policy.Policy{
+		Levels: []policy.Level{
+			{Name: "public", Send: policy.SendClear},
+			{Name: "internal", To: []string{"historian", "process"}},
+			{Name: "restricted", To: []string{"process"}, Connection: point.Encrypted},
+			{Name: "secret", Send: policy.SendWithheld},
+		},
+		Default:  "internal",
+		Released: []policy.Release{{Points: patterns(t, "press-3/state"), Where: "policy.yaml:20"}},
+		Raise:    []policy.Raise{{Points: patterns(t, "*/recipe*"), Level: "restricted", Where: "policy.yaml:23"}},
+		Exceptions: []policy.Exception{
+			{Allow: policy.ConnectionNotEncrypted, Points: patterns(t, "press-3/*"), Until: now.Add(time.Hour), Where: "policy.yaml:29"},
+		},
+		Passthrough: policy.Passthrough{Accept: []string{"cose"}},
+	}
+}
+
+// decide compiles one point.
+func decide(t testing.TB, p *policy.Policy, machine string, pt policy.Point, grade point.Security, at time.Time) policy.Decision {
+	t.Helper()
+	return p.Compile(machine, []policy.Point{pt}, grade, at).Decisions[0]
+}
+
+func TestCompile(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		machine   string
+		point     policy.Point
+		grade     point.Security
+		late      bool // after the exception's end
+		treatment policy.Treatment
+		level     string
+		rule      string
+	}{
+		{"unlabelled seals at the default", "press-3", policy.Point{Name: "force"}, 0, false, policy.Sealed, "internal", "policy default"},
+		{"label and release", "press-3", policy.Point{Name: "state", Label: "public", Where: "m:1"}, 0, false, policy.Clear, "public", "policy.yaml:20 (released)"},
+		{"label without release", "press-3", policy.Point{Name: "speed", Label: "public", Where: "m:1"}, 0, false, policy.Sealed, "internal", "m:1 (labelled clear, not released)"},
+		{"release without label", "press-3", policy.Point{Name: "state"}, 0, false, policy.Sealed, "internal", "policy default"},
+		{"release of another machine", "press-4", policy.Point{Name: "state", Label: "public", Where: "m:1"}, 0, false, policy.Sealed, "internal", "m:1 (labelled clear, not released)"},
+		{"raise", "press-3", policy.Point{Name: "recipe-name", Label: "internal", Where: "m:1"}, point.Encrypted, false, policy.Sealed, "restricted", "policy.yaml:23 (raise)"},
+		{"raise beats release", "press-3", policy.Point{Name: "recipe-state", Label: "public", Where: "m:1"}, point.Encrypted, false, policy.Sealed, "restricted", "policy.yaml:23 (raise)"},
+		{"connection too weak", "press-4", policy.Point{Name: "force", Label: "restricted", Where: "m:1"}, point.Authenticated, false, policy.Withheld, "restricted", "m:1"},
+		{"connection good enough", "press-4", policy.Point{Name: "force", Label: "restricted", Where: "m:1"}, point.Encrypted, false, policy.Sealed, "restricted", "m:1"},
+		{"exception", "press-3", policy.Point{Name: "force", Label: "restricted", Where: "m:1"}, 0, false, policy.Sealed, "restricted", "m:1"},
+		{"exception past its day", "press-3", policy.Point{Name: "force", Label: "restricted", Where: "m:1"}, 0, true, policy.Withheld, "restricted", "m:1"},
+		{"withheld level", "press-3", policy.Point{Name: "force", Label: "secret", Where: "m:1"}, point.Encrypted, false, policy.Withheld, "secret", "m:1"},
+		{"unknown label is the strictest", "press-3", policy.Point{Name: "force", Label: "pubic", Where: "m:1"}, point.Encrypted, false, policy.Withheld, "secret", `m:1 (unknown level "pubic")`},
+		{"passthrough", "press-4", policy.Point{Name: "log", Label: "restricted", Where: "m:1", Passthrough: "cose", ReadableBy: []string{"process"}}, 0, false, policy.Passed, "restricted", "m:1"},
+		{"passthrough for somebody else", "press-4", policy.Point{Name: "log", Label: "restricted", Where: "m:1", Passthrough: "cose", ReadableBy: []string{"process", "historian"}}, 0, false, policy.Withheld, "restricted", "m:1"},
+		{"passthrough format not accepted", "press-4", policy.Point{Name: "log", Label: "restricted", Where: "m:1", Passthrough: "jwe", ReadableBy: []string{"process"}}, 0, false, policy.Withheld, "restricted", "m:1"},
+		{"passthrough for nobody", "press-4", policy.Point{Name: "log", Label: "restricted", Where: "m:1", Passthrough: "cose"}, 0, false, policy.Withheld, "restricted", "m:1"},
+		{"passthrough of a clear level, not released", "press-4", policy.Point{Name: "log", Label: "public", Where: "m:1", Passthrough: "cose", ReadableBy: []string{"oem"}}, 0, false, policy.Sealed, "internal", "m:1 (labelled clear, not released)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			at := now
+			if c.late {
+				at = now.Add(time.Hour)
+			}
+			d := decide(t, plant(t), c.machine, c.point, c.grade, at)
+			require.Equal(t, c.treatment.String(), d.Treatment.String())
+			require.Equal(t, c.level, d.Level)
+			require.Equal(t, c.rule, d.Rule)
+			require.Equal(t, c.treatment == policy.Withheld, d.Why != "", "a withheld point says why, and only that")
+		})
+	}
+}
+
+func TestCompileAgainTime(t *testing.T) {
+	p := plant(t)
+	points := []policy.Point{{Name: "force", Label: "restricted"}}
+	require.Equal(t, now.Add(time.Hour), p.Compile("press-3", points, point.AnyConnection, now).Until)
+	require.Zero(t, p.Compile("press-3", points, point.Encrypted, now).Until, "not needed, so its end changes nothing")
+	require.Zero(t, p.Compile("press-3", points, point.AnyConnection, now.Add(time.Hour)).Until)
+}
+
+func TestSameAddressTakesTheStricterLevel(t *testing.T) {
+	p := plant(t)
+	points := []policy.Point{
+		{Name: "state", Label: "public", Where: "m:1", Address: "holding/7"},
+		{Name: "force", Label: "restricted", Where: "m:2", Address: "holding/7"},
+		{Name: "other", Label: "internal", Where: "m:3", Address: "holding/8"},
+		{Name: "alone", Label: "internal", Where: "m:4"},
+		{Name: "alone-2", Label: "restricted", Where: "m:5"},
+	}
+	d := p.Compile("press-3", points, point.Encrypted, now).Decisions
+	require.Equal(t, "restricted", d[0].Level)
+	require.Equal(t, policy.Sealed, d[0].Treatment)
+	require.Equal(t, "m:2 (same address as force)", d[0].Rule)
+	require.Equal(t, "internal", d[2].Level)
+	require.Equal(t, "internal", d[3].Level, "points without an address are unlike all others")
+}
+
+func TestNothingIsClearWithoutBoth(t *testing.T) {
+	// Every combination: clear exactly where label and release meet and nothing
+	// raises it, and never where the connection falls short.
+	p := plant(t)
+	p.Levels[0].Connection = point.Authenticated
+	for _, label := range []string{"", "public", "internal", "restricted", "secret", "nonsense"} {
+		for _, name := range []string{"state", "speed", "recipe"} {
+			for _, machine := range []string{"press-3", "press-4"} {
+				for grade := point.AnyConnection; grade <= point.Encrypted; grade++ {
+					d := decide(t, p, machine, policy.Point{Name: name, Label: label}, grade, now)
+					want := label == "public" && name == "state" && machine == "press-3" && grade >= point.Authenticated
+					require.Equal(t, want, d.Treatment == policy.Clear, fmt.Sprint(label, name, machine, grade))
+				}
+			}
+		}
+	}
+}
+
+func TestZeroValuesSeal(t *testing.T) {
+	require.Equal(t, policy.Sealed, policy.Decision{}.Treatment)
+	require.Equal(t, policy.SendSealed, policy.Level{}.Send)
+	require.Equal(t, policy.SealReadable, policy.Passthrough{}.IfReadable)
+}
+
+func TestPatterns(t *testing.T) {
+	p := patterns(t, "press-*/recipe*")[0]
+	require.True(t, p.Match("press-3", "recipe-name"))
+	require.False(t, p.Match("mixer-3", "recipe-name"))
+	require.False(t, p.Match("press-3", "state"))
+	for _, bad := range []string{"state", "/state", "press-3/", "a/b/c", "press-3/[ab]", "Press/x", ""} {
+		_, err := policy.ParsePattern(bad)
+		require.Error(t, err, bad)
+	}
+}
+
+func BenchmarkCompile(b *testing.B) {
+	p := plant(b)
+	points := make([]policy.Point, 1000)
+	for i := range points {
+		points[i] = policy.Point{Name: fmt.Sprintf("zone-%d", i), Label: "internal", Address: fmt.Sprintf("holding/%d", i)}
+	}
+	for b.Loop() {
+		p.Compile("press-3", points, point.AnyConnection, now)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(points)), "ns/point")
+}
