@@ -1,3 +1,19 @@
+// Package modbus reads Modbus TCP equipment: a [Source] owns one endpoint and
+// reads the machines behind it. It reads only: function codes 1 to 4.
+//
+// What it gives where a value cannot be had:
+//
+//   - the endpoint or the unit does not answer: [point.Link] down, and once a bad
+//     sample for each point (BadNotConnected, BadTimeout, BadCommunicationError);
+//     then nothing until it answers, when every point is read at once
+//   - the device refuses an address (exceptions 1 to 3): that address is searched
+//     for and left out, its points get a bad sample at each try, every few
+//     minutes, and [point.Meta] says why; everything else goes on
+//   - any other exception: bad samples, and the next cycle asks again. Exceptions
+//     10 and 11 mean that the unit behind a Modbus gateway does not answer.
+//
+// Known limits: tcp:// only; one request outstanding for each endpoint; a dial
+// that hangs takes 5 s, in which no other machine of the endpoint is read.
 package modbus
 
 import "time"
@@ -72,9 +88,9 @@ type Point struct {
 	Name        string
 	At          Address
 	Type        Type
-	Order       Order         // byte order over 16-bit registers; the zero value is ABCD
+	Order       Order         // byte order over 16-bit registers, from [ParseOrder]; the zero value is ABCD
 	Bytes       int           // length of String and Bytes; odd lengths use the high byte of the last register
-	Bit         int8          // 0–15: this bit of the register, as Bool; -1: none
+	Bit         int8          // 0–15: this bit of a holding or input register, with Type Bool only; -1: none, everywhere else
 	Invert      bool          // of a Bool
 	Scale       *Scale        // integer and float types only; the value becomes a Float
 	Invalid     *uint64       // a raw pattern of the type's width that means "no value": BadSensorFailure

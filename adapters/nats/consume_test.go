@@ -1,0 +1,142 @@
+package nats
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/integration/natstest"
+)
+
+func consumeConfig(cfg Config) ConsumeConfig {
+	return ConsumeConfig{Servers: cfg.Servers, Stream: cfg.Stream, Prefix: cfg.Prefix, TLS: cfg.TLS}
+}
+
+// A consumer that is there all the time gets each message once, in order, while
+// the server is restarted.
+func TestConsumeOverRestarts(t *testing.T) {
+	const each, restarts = 300, 3
+	s := plant(t, natstest.Options{})
+	u := uplink(t, config(t, s))
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	var got []uint64
+	seen := make(chan uint64, 1)
+	done := make(chan error, 1)
+	cc := consumeConfig(u.cfg)
+	cc.FromStart = true
+	go func() {
+		done <- Consume(ctx, cc, func(m envelope.Message) error {
+			got = append(got, m.Sequence)
+			if m.Sequence%each == 0 {
+				seen <- m.Sequence
+			}
+			return nil
+		})
+	}()
+	for i := range restarts + 1 {
+		batch := messages(i*each+1, (i+1)*each, 100)
+		for len(batch) > 0 {
+			n, err := u.Send(ctx, batch)
+			if err != nil {
+				requireTransient(t, err, "")
+			}
+			batch = batch[n:]
+		}
+		require.EqualValues(t, (i+1)*each, <-seen)
+		if i < restarts {
+			require.NoError(t, s.Restart())
+		}
+	}
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.Equal(t, upTo((restarts+1)*each), got)
+}
+
+func TestConsume(t *testing.T) {
+	s := plant(t, natstest.Options{})
+	u := uplink(t, config(t, s))
+	cc := consumeConfig(u.cfg)
+	cc.FromStart, cc.UntilEnd = true, true
+	var got []envelope.Message
+	keep := func(m envelope.Message) error {
+		got = append(got, m)
+		return nil
+	}
+	require.NoError(t, Consume(t.Context(), cc, keep), "an empty stream has an end")
+	require.Empty(t, got)
+
+	batch := messages(1, 5, 20)
+	_, err := u.Send(t.Context(), batch)
+	require.NoError(t, err)
+	require.NoError(t, s.JetStream(func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.Publish(ctx, testPrefix+".gw-1.press-3.restricted", []byte("not ours"))
+		return err
+	}))
+	var foreign []error
+	cc.Foreign = func(err error) { foreign = append(foreign, err) }
+	require.NoError(t, Consume(t.Context(), cc, keep))
+	require.Equal(t, batch, got)
+	require.Len(t, foreign, 1)
+	require.ErrorContains(t, foreign[0], "Fieldseal-Kind is there 0 times")
+
+	enough := errors.New("enough")
+	require.Equal(t, enough, Consume(t.Context(), cc, func(envelope.Message) error { return enough }))
+
+	other := cc
+	other.Prefix = "plant.berlin"
+	require.NoError(t, Consume(t.Context(), other, func(envelope.Message) error { return enough }), "nothing is under this prefix")
+
+	cc.FromStart = false
+	require.NoError(t, Consume(t.Context(), cc, func(envelope.Message) error { return enough }), "only what comes, and until now")
+
+	purge(t, s)
+	cc.FromStart = true
+	require.NoError(t, Consume(t.Context(), cc, func(envelope.Message) error { return enough }), "purged")
+}
+
+func TestConsumeFaults(t *testing.T) {
+	s := plant(t, natstest.Options{})
+	cfg := config(t, s)
+	never := func(envelope.Message) error { panic("a message") }
+	cc := consumeConfig(cfg)
+	cc.Stream = "OTHER"
+	requireFault(t, Consume(t.Context(), cc, never), "the stream does not exist")
+
+	other, err := natstest.NewCA("other")
+	require.NoError(t, err)
+	cc = consumeConfig(cfg)
+	cc.TLS.RootCAs = other.Pool()
+	requireFault(t, Consume(t.Context(), cc, never), "not accepted")
+
+	cc.Servers = []string{"nats://127.0.0.1:4222"}
+	require.ErrorContains(t, Consume(t.Context(), cc, never), "tls://")
+	cc = consumeConfig(cfg)
+	cc.Prefix = ""
+	require.ErrorContains(t, Consume(t.Context(), cc, never), "prefix")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	cc = consumeConfig(cfg)
+	cc.Servers = []string{"tls://127.0.0.1:1"}
+	require.ErrorIs(t, Consume(ctx, cc, never), context.Canceled)
+}
+
+// A stream that was made again has other sequences: it is read from its start.
+func TestConsumeStreamMadeAgain(t *testing.T) {
+	c := consumer{ConsumeConfig: ConsumeConfig{Logger: discard, FromStart: true}}
+	c.position(jetstream.StreamState{FirstSeq: 3, LastSeq: 9})
+	require.EqualValues(t, 3, c.next)
+	require.EqualValues(t, 9, c.end)
+	c.next = 10
+	c.position(jetstream.StreamState{FirstSeq: 5, LastSeq: 20})
+	require.EqualValues(t, 10, c.next)
+	c.position(jetstream.StreamState{FirstSeq: 15, LastSeq: 20})
+	require.EqualValues(t, 15, c.next)
+	c.position(jetstream.StreamState{FirstSeq: 1, LastSeq: 2})
+	require.EqualValues(t, 1, c.next)
+}

@@ -1,0 +1,242 @@
+package envelope
+
+import (
+	"encoding/binary"
+	"math"
+)
+
+// names keeps the strings of names that come again in every frame, so that
+// opening a frame does not allocate them.
+type names struct {
+	last  []string          // of the frame before, in its order
+	known map[string]string // all of them
+}
+
+// maxNames bounds what names keeps.
+const maxNames = 8192
+
+// at gives b as a string; i is its place in the frame.
+func (n *names) at(i int, b []byte) string {
+	if i < len(n.last) && n.last[i] == string(b) {
+		return n.last[i]
+	}
+	s, ok := n.known[string(b)]
+	if !ok {
+		if n.known == nil || len(n.known) >= maxNames {
+			n.known = make(map[string]string)
+		}
+		s = string(b)
+		n.known[s] = s
+	}
+	switch {
+	case i < len(n.last):
+		n.last[i] = s
+	case i == len(n.last) && i < maxNames:
+		n.last = append(n.last, s)
+	}
+	return s
+}
+
+// decodePack reads what appendPack wrote, and nothing else, from the cursor.
+// Texts and bytes alias the input.
+func (n *names) decodePack(c *cursor) (base string, samples []Sample) {
+	count := c.want(cborArray, "an array of records")
+	if count > uint64(len(c.b)-c.i)/3 { // no record is smaller
+		c.fail("ends too soon")
+	}
+	if count == 0 || c.wrong != "" {
+		return "", nil
+	}
+	samples = make([]Sample, count)
+	var now int64
+	for i := range samples {
+		if c.wrong != "" {
+			return "", nil
+		}
+		s := &samples[i]
+		if i > 0 && n.floatRecord(c, i, s) {
+			s.Time = now
+			continue
+		}
+		pairs := c.want(cborMap, "a record") - 1
+		if !c.next(labelName) {
+			c.fail("a record without a name")
+		}
+		s.Name = n.at(i, c.text(MaxBody))
+		if c.next(labelUnit) {
+			if s.Unit = n.unit(c.text(MaxBody)); s.Unit == "" {
+				c.fail("an empty unit, written out")
+			}
+			pairs--
+		}
+		if c.value(&s.Value) {
+			pairs--
+		}
+		if i == 0 {
+			if !c.next(labelBaseName) {
+				c.fail("no base name")
+			}
+			base = string(c.text(MaxBody))
+			pairs--
+		}
+		if c.next(labelBaseTime) {
+			t := c.nanoseconds()
+			if i != 0 && t == now {
+				c.fail("a base time that does not change")
+			}
+			now = t
+			pairs--
+		} else if i == 0 {
+			c.fail("no base time")
+		}
+		s.Time = now
+		if c.next(cborText | 1) {
+			s.Quality = c.quality()
+			pairs--
+		}
+		if pairs != 0 {
+			c.fail("a label that this format does not have there")
+		}
+		if s.Bad() && s.Value.kind != NoValue {
+			c.fail("a bad sample with a value")
+		}
+	}
+	if c.wrong != "" {
+		return "", nil
+	}
+	return base, samples
+}
+
+// floatRecord reads what appendFloatRecord wrote, if that is what comes next and
+// the name is known; everything else it leaves to the long way.
+func (n *names) floatRecord(c *cursor, i int, s *Sample) bool {
+	b := c.b[c.i:]
+	if len(b) < 3 || b[0] != cborMap|2 || b[1] != labelName || i >= len(n.last) {
+		return false
+	}
+	name := n.last[i]
+	k := 3 + len(name)
+	if len(name) >= 24 || b[2] != cborText|byte(len(name)) || len(b) < k+6 || string(b[3:k]) != name || b[k] != labelValue {
+		return false
+	}
+	switch rest := b[k+2:]; {
+	case b[k+1] == cborF32:
+		f := math.Float32frombits(binary.BigEndian.Uint32(rest))
+		if f != f {
+			return false
+		}
+		s.Value = OfFloat(float64(f))
+		c.i += k + 6
+	case b[k+1] == cborF64 && len(rest) >= 8:
+		f := math.Float64frombits(binary.BigEndian.Uint64(rest))
+		if float64(float32(f)) == f {
+			return false
+		}
+		s.Value = OfFloat(f)
+		c.i += k + 10
+	default:
+		return false
+	}
+	s.Name = name
+	return true
+}
+
+// unit gives a unit as a string: they share the store of names.
+func (n *names) unit(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
+	return n.at(maxNames, b)
+}
+
+// next steps over the byte b if it is the next one.
+func (c *cursor) next(b byte) bool {
+	if c.i < len(c.b) && c.b[c.i] == b {
+		c.i++
+		return true
+	}
+	return false
+}
+
+// nanoseconds reads the decimal fraction 4([-9, n]).
+func (c *cursor) nanoseconds() int64 {
+	if !c.next(cborTag|4) || !c.next(cborArray|2) || !c.next(nanoExponent) {
+		c.fail("not a decimal fraction of nanoseconds")
+		return 0
+	}
+	return c.int()
+}
+
+// quality reads the rest of the label "q" and its status code.
+func (c *cursor) quality() uint32 {
+	if !c.next('q') {
+		c.fail("a label that this format does not have")
+		return 0
+	}
+	q := c.uint32()
+	if q == 0 {
+		c.fail("a good quality, written out")
+	}
+	return q
+}
+
+// value reads label and value, if there is one.
+func (c *cursor) value(v *Value) bool {
+	if c.i >= len(c.b) {
+		return false
+	}
+	switch c.b[c.i] {
+	case labelValue:
+		c.i++
+		c.number(v)
+	case labelText:
+		c.i++
+		*v = OfText(c.text(MaxBody))
+	case labelBool:
+		c.i++
+		*v = OfBool(c.bool())
+	case labelData:
+		c.i++
+		*v = OfBytes(c.bytes())
+	default:
+		return false
+	}
+	return true
+}
+
+// number reads an Int, Uint, Float or Time.
+func (c *cursor) number(v *Value) {
+	if c.i >= len(c.b) {
+		c.fail("ends too soon")
+		return
+	}
+	rest := c.b[c.i+1:]
+	switch first := c.b[c.i]; {
+	case first == cborF32 && len(rest) >= 4:
+		f := math.Float32frombits(binary.BigEndian.Uint32(rest))
+		if f != f {
+			c.fail("a 32-bit float that is no number")
+			return
+		}
+		*v = OfFloat(float64(f))
+		c.i += 5
+	case first == cborF64 && len(rest) >= 8:
+		f := math.Float64frombits(binary.BigEndian.Uint64(rest))
+		if float64(float32(f)) == f {
+			c.fail("a float that is not in its shortest form")
+			return
+		}
+		*v = OfFloat(f)
+		c.i += 9
+	case first == cborTag|4:
+		*v = OfTime(c.nanoseconds())
+	case first&0xe0 == cborUint:
+		if n := c.uint(); n > math.MaxInt64 {
+			*v = OfUint(n)
+		} else {
+			*v = OfInt(int64(n))
+		}
+	default:
+		*v = OfInt(c.int())
+	}
+}
