@@ -1,0 +1,329 @@
+package bridge
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/bridge/keystore"
+	"github.com/fieldseal/fieldseal/bridge/outbox"
+	"github.com/fieldseal/fieldseal/bridge/relay"
+	"github.com/fieldseal/fieldseal/bridge/status"
+	"github.com/fieldseal/fieldseal/bridge/stream"
+	"github.com/fieldseal/fieldseal/configs"
+)
+
+// How long the parts of a shutdown may take. Together they stay below 8 s.
+const (
+	sourcesEnd = 2500 * time.Millisecond
+	drainEnd   = 4 * time.Second
+)
+
+// Options say what a gateway runs with.
+type Options struct {
+	Config   *configs.Config
+	Problems []configs.Problem // of the machines that were left out
+	Keys     *keystore.Store
+	Logger   *slog.Logger     // nil: none
+	Now      func() time.Time // nil: time.Now
+	Version  string
+}
+
+// Gateway is one running gateway. Make it with [New], then call [Gateway.Run]
+// once.
+type Gateway struct {
+	config  *configs.Config
+	logger  *slog.Logger
+	now     func() time.Time
+	version string
+	started time.Time
+	start   uint64
+
+	lock      *os.File
+	log       *outbox.Log
+	events    *eventLog
+	committer *committer
+	relay     *relay.Relay
+	endpoints []endpoint
+	sinks     []*sink
+	leftOut   []status.LeftOut
+}
+
+// New takes the state folder, opens the outbox and builds everything. It
+// connects to nothing.
+func New(o Options) (_ *Gateway, err error) {
+	g := &Gateway{config: o.Config, logger: o.Logger, now: o.Now, version: o.Version}
+	if g.logger == nil {
+		g.logger = slog.New(slog.DiscardHandler)
+	}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	g.started = g.now()
+	if g.lock, err = lockState(g.config.State); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.Close())
+		}
+	}()
+	if g.events, err = openEventLog(g.config.State, g.logger, g.now); err != nil {
+		return nil, err
+	}
+	if err = g.buildCommitter(o.Keys); err != nil {
+		return nil, err
+	}
+	if err = g.buildRelay(o.Keys); err != nil {
+		return nil, err
+	}
+	for _, p := range o.Problems {
+		if p.Machine != "" && !p.Note {
+			g.leaveOut(p.Machine, p)
+		}
+	}
+	err = g.buildMachines()
+	return g, err
+}
+
+// buildCommitter opens the outbox and goes on where its streams ended.
+func (g *Gateway) buildCommitter(keys *keystore.Store) error {
+	secret, err := keys.Secret(keystore.Outbox)
+	if err != nil {
+		return err
+	}
+	ids, err := keys.Secret(keystore.MessageID)
+	if err != nil {
+		return err
+	}
+	signing, err := keys.Signer(keystore.Signing)
+	if err != nil {
+		return err
+	}
+	levels, err := g.levels()
+	if err != nil {
+		return err
+	}
+	if g.log, err = outbox.Open(outbox.Options{
+		Dir: filepath.Join(g.config.State, "outbox"), Key: secret, MaxSize: g.config.Outbox.MaxSize, Now: g.now,
+	}); err != nil {
+		return fmt.Errorf("cannot open the outbox: %w", err)
+	}
+	heads, err := recoverHeads(g.log)
+	if err != nil {
+		return err
+	}
+	for _, d := range g.log.Damage() {
+		g.logger.Error("the outbox was damaged", "lost", fmt.Sprint(d))
+		g.events.write(stream.Event{Name: "outbox-damaged", Text: fmt.Sprint(d)})
+	}
+	if g.start, err = nextStart(g.config.State); err != nil {
+		return err
+	}
+	set := stream.Config{
+		Gateway: g.config.Gateway, Signer: envelope.Signer{Gateway: g.config.Gateway, Key: signing},
+		Start: g.start, IDKey: ids, Levels: levels,
+	}
+	_, _ = rand.Read(set.Instance[:])
+	g.committer = &committer{
+		log: g.log, intake: newIntake(), sinks: func() []*sink { return g.sinks }, logger: g.logger,
+		events: g.events.write, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
+		now: g.now, set: stream.NewSet(set, heads),
+	}
+	g.log.SetPreamble(g.committer.preamble)
+	return nil
+}
+
+// levels joins the policy's levels with the keys of the trust file.
+func (g *Gateway) levels() ([]stream.Level, error) {
+	var out []stream.Level
+	for _, l := range g.config.Policy.Levels {
+		level := stream.Level{Name: l.Name, Send: l.Send, Pad: l.Pad}
+		for _, name := range l.To {
+			r, ok := g.config.Trust.Recipients[name]
+			if !ok {
+				return nil, fmt.Errorf("level %s: recipient %q is not in the trust file", l.Name, name)
+			}
+			for _, k := range r.Keys {
+				key, err := envelope.ParseRecipient(k.Content)
+				if err != nil {
+					return nil, fmt.Errorf("recipient %q: %s: %w", name, k.File, err)
+				}
+				level.Readers = append(level.Readers, stream.Reader{Key: key, Only: r.Only})
+			}
+		}
+		out = append(out, level)
+	}
+	return out, nil
+}
+
+func (g *Gateway) buildRelay(keys *keystore.Store) error {
+	uplinks, err := wireUplinks(g.config, keys, g.logger)
+	if err != nil {
+		return err
+	}
+	g.relay, err = relay.New(relay.Config{
+		Queue: relay.Outbox(g.log), Uplinks: uplinks, Logger: g.logger,
+		Events: func(name, text string) { g.events.write(stream.Event{Name: name, Text: text}) },
+		Quarantine: func(m envelope.Message, reason string) error {
+			q := quarantined{
+				Reason: reason, Stream: m.Address.Stream.String(), Kind: m.Address.Kind.String(),
+				Epoch: m.Epoch.String(), Sequence: m.Sequence, Message: envelope.AppendMessage(nil, &m),
+			}
+			if err := putInQuarantine(g.config.State, hex.EncodeToString(m.ID[:])+".json", q); err != nil {
+				return err
+			}
+			g.events.write(stream.Event{Name: "message-quarantined", Machine: m.Address.Stream.Machine, Text: reason})
+			g.committer.explain(&m, "quarantined: "+reason)
+			return nil
+		},
+	})
+	return err
+}
+
+// buildMachines makes a sink for each machine and attaches it to its endpoint.
+func (g *Gateway) buildMachines() error {
+	sinks := make(map[string]*sink)
+	machines := make([]configs.Machine, 0, len(g.config.Machines))
+	for _, m := range g.config.Machines {
+		if err := g.readable(&m); err != nil {
+			g.leaveOut(m.Name, err)
+			continue
+		}
+		machines = append(machines, m)
+		sinks[m.Name] = g.newSink(&m)
+	}
+	out := make(map[string]bool)
+	endpoints, err := wireSources(machines, sinks, g.logger, func(machine string, err error) {
+		out[machine] = true
+		g.leaveOut(machine, err)
+	})
+	if err != nil {
+		return err
+	}
+	g.endpoints = endpoints
+	for _, m := range machines {
+		if !out[m.Name] {
+			g.sinks = append(g.sinks, sinks[m.Name])
+		}
+	}
+	return nil
+}
+
+// readable refuses a machine with points that would be sealed for nobody.
+func (g *Gateway) readable(m *configs.Machine) error {
+	points := policyPoints(m)
+	levels, err := g.levels()
+	if err != nil {
+		return err
+	}
+	set := stream.Config{Levels: levels}
+	for i, d := range g.config.Policy.Compile(m.Name, points, 2, g.now()).Decisions {
+		l, _ := g.config.Policy.Level(d.Level)
+		if l.Send == 0 && len(set.Readers(m.Name, d.Level)) == 0 {
+			return fmt.Errorf("point %s: nobody may read level %s of this machine; give one of its recipients this machine in `only:` of the trust file", points[i].Name, d.Level)
+		}
+	}
+	return nil
+}
+
+func (g *Gateway) leaveOut(machine string, err error) {
+	g.logger.Error("a machine is left out", "machine", machine, "error", err)
+	g.events.write(stream.Event{Name: "machine-left-out", Machine: machine, Text: err.Error()})
+	g.leftOut = append(g.leftOut, status.LeftOut{Machine: machine, Problem: err.Error()})
+}
+
+// Run polls and delivers until ctx ends, then commits what is pending, closes
+// the epochs and gives the relay a few seconds; hurry, when closed, skips those.
+// It returns an error where the gateway cannot go on and has to be started
+// again.
+func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
+	stopped, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+
+	var sources, rest sync.WaitGroup
+	for _, e := range g.endpoints {
+		sources.Go(func() { g.supervise(stopped, e) })
+	}
+	commits := make(chan error, 1)
+	go func() {
+		err := g.committer.run(stopped)
+		if err != nil {
+			stop(err)
+		}
+		commits <- err
+	}()
+	relaying, endRelay := context.WithCancel(context.Background())
+	defer endRelay()
+	rest.Go(func() {
+		if err := g.relay.Run(relaying); err != nil {
+			stop(fmt.Errorf("the relay ended: %w", err))
+		}
+	})
+
+	<-stopped.Done()
+	g.logger.Info("stopping")
+	waitFor(&sources, sourcesEnd)
+	err := <-commits
+	if err == nil {
+		err = g.committer.finish()
+	}
+	if err == nil {
+		g.drain(hurry)
+	}
+	endRelay()
+	rest.Wait()
+	if cause := context.Cause(stopped); ctx.Err() == nil && cause != nil {
+		err = errors.Join(cause, err)
+	}
+	return errors.Join(err, g.Close())
+}
+
+// drain gives the relay time to deliver what is in the outbox.
+func (g *Gateway) drain(hurry <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainEnd)
+	defer cancel()
+	go func() {
+		select {
+		case <-hurry:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	if err := g.relay.Drain(ctx); err != nil {
+		g.logger.Info("what is not delivered stays in the outbox", "messages", g.log.Stats().Messages)
+	}
+}
+
+// Close gives everything back, of a gateway that is not run: [Gateway.Run] does
+// it by itself.
+func (g *Gateway) Close() error {
+	var errs []error
+	if g.relay != nil {
+		errs = append(errs, g.relay.Close())
+	}
+	if g.log != nil {
+		errs = append(errs, g.log.Close())
+	}
+	if g.events != nil {
+		errs = append(errs, g.events.close())
+	}
+	return errors.Join(append(errs, g.lock.Close())...)
+}
+
+func waitFor(wg *sync.WaitGroup, d time.Duration) {
+	done := make(chan struct{})
+	go func() { wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(d):
+	}
+}

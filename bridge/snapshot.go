@@ -1,0 +1,44 @@
+package bridge
+
+import (
+	"cmp"
+	"encoding/hex"
+	"slices"
+
+	"github.com/fieldseal/fieldseal/bridge/status"
+)
+
+// Status tells what the gateway is doing now. It may be called at any time.
+func (g *Gateway) Status() status.Gateway {
+	p := &g.config.Policy
+	out := status.Gateway{
+		Gateway: g.config.Gateway, Version: g.version, Time: g.now().UTC(), Started: g.started.UTC(), Start: g.start,
+		Policy:  status.Policy{Name: p.Name, Revision: p.Revision, SHA256: hex.EncodeToString(p.Digest[:])},
+		LeftOut: g.leftOut, Streams: g.committer.streams(), Events: g.events.written(),
+	}
+	slices.SortFunc(out.Streams, func(a, b status.Stream) int {
+		return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Level, b.Level))
+	})
+	for _, s := range g.sinks {
+		out.Machines = append(out.Machines, s.status())
+	}
+	out.Commits = status.Commits{
+		Commits: g.committer.commits.Load(), Messages: g.committer.messages.Load(), Stalled: g.committer.intake.why(),
+	}
+	o := g.log.Stats()
+	out.Outbox = status.Outbox{
+		Messages: o.Messages, Bytes: o.Bytes, Oldest: o.Oldest, Size: o.UsedSize, MaxSize: o.MaxSize, Lost: g.committer.lost.Load(),
+	}
+	for _, u := range g.relay.Status() {
+		out.Uplinks = append(out.Uplinks, status.Uplink{
+			Name: u.Name, State: u.State, Error: u.Error, Since: u.Since, Messages: u.Messages, Bytes: u.Bytes,
+			Resent: u.Resent, Quarantined: u.Quarantined, LastStored: u.LastStored,
+		})
+	}
+	for _, e := range p.Exceptions {
+		out.Exceptions = append(out.Exceptions, status.Exception{
+			Allow: string(e.Allow), Why: e.Why, Where: e.Where, Until: e.Until.UTC(), Over: !g.now().Before(e.Until),
+		})
+	}
+	return out
+}

@@ -1,0 +1,118 @@
+package bridge
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse means that another process has the state folder.
+var ErrInUse = errors.New("another fieldseal process uses this state folder")
+
+// lockState takes the state folder for this process until the file is closed or
+// the process ends.
+func lockState(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("cannot make the state folder: %w", err)
+	}
+	path := filepath.Join(dir, "lock")
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open %s: %w", path, err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		pid, _ := os.ReadFile(path)
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("state folder %s: %w (process %s); stop it, or give this one a folder of its own", dir, ErrInUse, strings.TrimSpace(string(pid)))
+		}
+		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("cannot write %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// nextStart raises the start counter. It is on disk before it is used: a start
+// that crashes uses up its number, and no two starts have one in common.
+func nextStart(dir string) (uint64, error) {
+	path := filepath.Join(dir, "start")
+	var n uint64
+	b, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return 0, fmt.Errorf("cannot read the start counter: %w", err)
+	default:
+		if n, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err != nil {
+			return 0, fmt.Errorf("the start counter %s holds no number; write into it one above the highest start that receivers have seen", path)
+		}
+	}
+	n++
+	if err := writeDurably(path, []byte(strconv.FormatUint(n, 10)+"\n")); err != nil {
+		return 0, fmt.Errorf("cannot write the start counter: %w", err)
+	}
+	return n, nil
+}
+
+// writeDurably replaces a file: written beside it, flushed, renamed, and the
+// folder flushed.
+func writeDurably(path string, b []byte) error {
+	tmp := path + ".new"
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err == nil {
+		err = os.Rename(tmp, path)
+	}
+	if err != nil {
+		return err
+	}
+	d, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// quarantined is what is kept of a message that no uplink can ever accept.
+type quarantined struct {
+	Reason   string `json:"reason"`
+	Stream   string `json:"stream"`
+	Kind     string `json:"kind"`
+	Epoch    string `json:"epoch"`
+	Sequence uint64 `json:"sequence"`
+	Message  []byte `json:"message"` // as the outbox held it: sealed where it was sealed
+}
+
+// putInQuarantine keeps a message that was refused for good.
+func putInQuarantine(dir, name string, q quarantined) error {
+	folder := filepath.Join(dir, "quarantine")
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("cannot make the quarantine folder: %w", err)
+	}
+	b, err := json.Marshal(q)
+	if err != nil {
+		return fmt.Errorf("cannot encode a refused message: %w", err)
+	}
+	if err := writeDurably(filepath.Join(folder, name), b); err != nil {
+		return fmt.Errorf("cannot keep a refused message: %w", err)
+	}
+	return nil
+}

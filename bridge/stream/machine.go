@@ -1,0 +1,266 @@
+package stream
+
+import (
+	"fmt"
+
+	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/policy"
+	"github.com/fieldseal/fieldseal/policy/ciphertext"
+)
+
+// Point is one point as the stream side sees it.
+type Point struct {
+	Name        string
+	Unit        string
+	Report      Report
+	Passthrough string // declared format of what the device encrypts; empty otherwise
+	ContentType string // of a passthrough payload upstream
+}
+
+// Machine turns one machine's samples into what is pending for its streams. It
+// is not safe for concurrent use.
+type Machine struct {
+	name      string
+	points    []Point
+	decisions []policy.Decision
+	clear     []bool // whether a point's level sends in clear: nothing may be sealed into it
+	hold      bool   // if_readable: hold
+	last      []reported
+	refused   []bool // the point's newest payload was not ciphertext
+	lanes     map[string]*lane
+	counts    Counts
+	events    []Event
+}
+
+// Counts tells what became of the samples taken so far.
+type Counts struct {
+	Taken       uint64 // all of them
+	Bad         uint64 // of all, those with a bad quality
+	Unreported  uint64 // left out by report-by-exception
+	Clear       uint64
+	Sealed      uint64
+	Passthrough uint64
+	Withheld    uint64 // by policy
+	Held        uint64 // claimed to be ciphertext and was not
+}
+
+// Event is something security-relevant that happened to a point. Its text holds
+// no value.
+type Event struct {
+	Name    string // such as "passthrough-not-ciphertext"
+	Machine string
+	Point   string
+	Text    string
+}
+
+// lane is what is pending for one stream.
+type lane struct {
+	samples []envelope.Sample
+	bytes   []byte // what the samples' texts and byte strings point into
+	passed  []passed
+	spare   *lane // the buffers of the commit before, to be used again
+}
+
+type passed struct {
+	point       string
+	contentType string
+	time        int64
+	body        []byte
+}
+
+// NewMachine makes a machine without decisions: until [Machine.Decide] is
+// called all its samples are withheld.
+func NewMachine(name string, points []Point, ifReadable policy.IfReadable) *Machine {
+	return &Machine{
+		name:      name,
+		points:    points,
+		decisions: nil,
+		hold:      ifReadable == policy.HoldReadable,
+		last:      make([]reported, len(points)),
+		refused:   make([]bool, len(points)),
+		lanes:     make(map[string]*lane),
+	}
+}
+
+// Name is the machine's name.
+func (m *Machine) Name() string { return m.name }
+
+// Counts gives the counters.
+func (m *Machine) Counts() Counts { return m.counts }
+
+// Decisions gives the decisions in force, in the order of the points; not to be
+// changed.
+func (m *Machine) Decisions() []policy.Decision { return m.decisions }
+
+// Decide puts new decisions in force for the samples that come next. clear
+// tells for each point whether its level sends in clear.
+func (m *Machine) Decide(decisions []policy.Decision, clear []bool) {
+	m.decisions, m.clear = decisions, clear
+}
+
+// Reconnected makes each point go out once again, whatever its filter says.
+func (m *Machine) Reconnected() {
+	for i := range m.last {
+		m.last[i].sent = false
+	}
+}
+
+// Take adds samples to what is pending and gives the bytes that it added,
+// roughly. It copies what it keeps.
+func (m *Machine) Take(samples []point.Sample) (size int) {
+	for i := range samples {
+		size += m.take(&samples[i])
+	}
+	return size
+}
+
+func (m *Machine) take(s *point.Sample) int {
+	m.counts.Taken++
+	if s.Quality.IsBad() {
+		m.counts.Bad++
+	}
+	i := int(s.Point)
+	if i >= len(m.decisions) || i >= len(m.points) {
+		m.counts.Withheld++ // no decision is a decision: nothing leaves
+		return 0
+	}
+	p, d := &m.points[i], &m.decisions[i]
+	if d.Treatment == policy.Withheld {
+		m.counts.Withheld++
+		return 0
+	}
+	if !p.Report.wants(&m.last[i], s) {
+		m.counts.Unreported++
+		return 0
+	}
+	p.Report.note(&m.last[i], s)
+	l := m.lane(d.Level)
+	switch d.Treatment {
+	case policy.Clear:
+		m.counts.Clear++
+	case policy.Passed:
+		if s.Value.Kind() != point.None {
+			return m.pass(l, i, s)
+		}
+		if m.clear[i] {
+			m.counts.Clear++ // a bad quality without a payload
+			break
+		}
+		m.counts.Sealed++
+	default:
+		m.counts.Sealed++
+	}
+	return l.add(p, s)
+}
+
+// pass judges a payload that claims to be ciphertext, and forwards it byte for
+// byte, or seals it, or holds it back.
+func (m *Machine) pass(l *lane, i int, s *point.Sample) int {
+	p := &m.points[i]
+	err := ciphertext.Judge(p.Passthrough, s.Value.Data())
+	if err == nil {
+		m.refused[i] = false
+		m.counts.Passthrough++
+		body := append([]byte(nil), s.Value.Data()...)
+		l.passed = append(l.passed, passed{p.Name, p.ContentType, s.Time, body})
+		return len(body)
+	}
+	held := m.hold || m.clear[i]
+	if !m.refused[i] {
+		m.refused[i] = true
+		what := "sealed"
+		if held {
+			what = "held back"
+		}
+		m.events = append(m.events, Event{
+			Name: "passthrough-not-ciphertext", Machine: m.name, Point: p.Name,
+			Text: fmt.Sprintf("declared as %s, but %v; its payloads are %s", p.Passthrough, err, what),
+		})
+	}
+	if held {
+		m.counts.Held++
+		return 0
+	}
+	m.counts.Sealed++
+	return l.add(p, s)
+}
+
+func (m *Machine) lane(level string) *lane {
+	l := m.lanes[level]
+	if l == nil {
+		l = &lane{}
+		m.lanes[level] = l
+	}
+	return l
+}
+
+// add copies one sample.
+func (l *lane) add(p *Point, s *point.Sample) int {
+	e := envelope.Sample{Name: p.Name, Unit: p.Unit, Time: s.Time, Quality: uint32(s.Quality)}
+	if !s.Quality.IsBad() {
+		e.Value = l.value(s.Value)
+	}
+	l.samples = append(l.samples, e)
+	return 24 + len(p.Name) + len(s.Value.Data())
+}
+
+func (l *lane) value(v point.Value) envelope.Value {
+	switch v.Kind() {
+	case point.Bool:
+		return envelope.OfBool(v.Bool())
+	case point.Int:
+		return envelope.OfInt(v.Int())
+	case point.Uint:
+		return envelope.OfUint(v.Uint())
+	case point.Float:
+		return envelope.OfFloat(v.Float())
+	case point.Time:
+		return envelope.OfTime(v.Int())
+	case point.Text:
+		return envelope.OfText(l.keep(v.Data()))
+	case point.Bytes:
+		return envelope.OfBytes(l.keep(v.Data()))
+	default:
+		return envelope.Value{}
+	}
+}
+
+func (l *lane) keep(b []byte) []byte {
+	at := len(l.bytes)
+	l.bytes = append(l.bytes, b...)
+	return l.bytes[at:len(l.bytes):len(l.bytes)]
+}
+
+// Events gives what happened since the last call.
+func (m *Machine) Events() []Event {
+	e := m.events
+	m.events = nil
+	return e
+}
+
+// Pending is what one machine has for one stream at a commit.
+type Pending struct {
+	Machine string
+	Level   string
+	lane    *lane
+}
+
+// Drain appends what is pending to dst and begins anew. What it gives is valid
+// until the next call of Drain.
+func (m *Machine) Drain(dst []Pending) []Pending {
+	for level, l := range m.lanes {
+		if len(l.samples) == 0 && len(l.passed) == 0 {
+			continue
+		}
+		next := l.spare
+		if next == nil {
+			next = &lane{}
+		}
+		next.samples, next.bytes, next.passed = next.samples[:0], next.bytes[:0], nil
+		next.spare, l.spare = l, nil
+		m.lanes[level] = next
+		dst = append(dst, Pending{m.name, level, l})
+	}
+	return dst
+}

@@ -1,0 +1,270 @@
+package stream
+
+import (
+	"cmp"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/policy"
+)
+
+// Level is a sensitivity level with the keys of who may read it.
+type Level struct {
+	Name    string
+	Send    policy.Send
+	Pad     bool
+	Readers []Reader
+}
+
+// Reader is one recipient's key, and the machines it may read of; none given
+// means all.
+type Reader struct {
+	Key  envelope.Recipient
+	Only []policy.Pattern
+}
+
+// Config is what a [Set] is made from.
+type Config struct {
+	Gateway  string
+	Signer   envelope.Signer
+	Start    uint64  // the start counter, on disk before the set is made
+	Instance [8]byte // random for each start
+	IDKey    []byte  // secret under which message ids are made; at least 16 bytes
+	Levels   []Level
+
+	CheckpointMessages int           // sign when this many messages are unsigned; 0: 64
+	CheckpointEvery    time.Duration // and when this much time has passed; 0: 5 s
+	RekeyAfter         time.Duration // life of a stream key; 0: 1 h
+	RekeyFrames        uint64        // frames under one key; 0: 2^24
+}
+
+// Set is all streams of one gateway. It is not safe for concurrent use.
+type Set struct {
+	Config
+	streams map[envelope.Stream]*state
+	built   []envelope.Message // not accepted yet, in order
+	body    []byte             // scratch that the built frames' bodies stand in
+}
+
+// state is one stream. head is what was accepted; next and the epoch fields run
+// ahead of it between Build and Accept.
+type state struct {
+	head     envelope.Head
+	next     uint64 // number of the next message
+	epoch    envelope.Epoch
+	epochs   uint32 // begun since this start
+	open     bool   // an epoch of this start is open
+	sealer   *envelope.Sealer
+	since    time.Time        // when the epoch was begun
+	unsigned time.Time        // since when messages wait for a checkpoint; zero while none was seen
+	keyFrame envelope.Message // of the open epoch, for preambles; no body where the stream is clear
+}
+
+var errNotAccepted = errors.New("what was built before was not accepted yet")
+
+// ErrNobody means that a sealed stream has no recipient who may read it.
+var ErrNobody = errors.New("no recipient may read it")
+
+// NewSet makes a set that goes on where the recovered heads ended.
+func NewSet(c Config, heads Heads) *Set {
+	c.CheckpointMessages = cmp.Or(c.CheckpointMessages, 64)
+	c.CheckpointEvery = cmp.Or(c.CheckpointEvery, 5*time.Second)
+	c.RekeyAfter = cmp.Or(c.RekeyAfter, time.Hour)
+	c.RekeyFrames = cmp.Or(c.RekeyFrames, 1<<24)
+	s := &Set{Config: c, streams: make(map[envelope.Stream]*state)}
+	for id, h := range heads {
+		s.streams[id] = &state{head: *h, next: h.Sequence + 1}
+	}
+	return s
+}
+
+// Readers gives the keys that may read a machine's stream of a level.
+func (c *Config) Readers(machine, level string) []envelope.Recipient {
+	var keys []envelope.Recipient
+	for i := range c.Levels {
+		if c.Levels[i].Name != level {
+			continue
+		}
+		for _, r := range c.Levels[i].Readers {
+			if len(r.Only) == 0 || slices.ContainsFunc(r.Only, func(p policy.Pattern) bool { return p.MatchMachine(machine) }) {
+				keys = append(keys, r.Key)
+			}
+		}
+	}
+	return keys
+}
+
+// Build turns what is pending, and the checkpoints that are due, into messages,
+// which [Set.Built] then gives. It must not be called again before
+// [Set.Accept]: what an outbox refused is offered to it again as it is, since a
+// number and a nonce are never used twice.
+//
+// An error concerns the streams that it names, whose samples are then lost; the
+// messages of the others are built.
+func (s *Set) Build(pending []Pending, now time.Time) error {
+	if len(s.built) > 0 {
+		return errNotAccepted
+	}
+	s.body = s.body[:0]
+	var errs []error
+	for i := range pending {
+		if err := s.buildStream(&pending[i], now); err != nil {
+			errs = append(errs, fmt.Errorf("cannot seal %s/%s: %w", pending[i].Machine, pending[i].Level, err))
+		}
+	}
+	for id, st := range s.streams {
+		if err := s.checkpointIfDue(id, st, now); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Built gives the messages that wait for the outbox, in the order in which they
+// must be accepted. They are valid until [Set.Accept].
+func (s *Set) Built() []envelope.Message { return s.built }
+
+func (s *Set) buildStream(p *Pending, now time.Time) error {
+	level := slices.IndexFunc(s.Levels, func(l Level) bool { return l.Name == p.Level })
+	if level < 0 {
+		return fmt.Errorf("the policy has no level %q", p.Level)
+	}
+	id := envelope.Stream{Gateway: s.Gateway, Machine: p.Machine, Level: p.Level}
+	st := s.streams[id]
+	if st == nil {
+		st = &state{next: 1, head: envelope.Head{Stream: id}}
+		s.streams[id] = st
+	}
+	if s.needsEpoch(st, &s.Levels[level], now) {
+		if err := s.beginEpoch(id, st, &s.Levels[level], now); err != nil {
+			return err
+		}
+	} else if err := s.checkpointIfDue(id, st, now); err != nil {
+		return err
+	}
+	if err := s.frames(id, st, &s.Levels[level], p); err != nil {
+		return err
+	}
+	for _, b := range p.lane.passed {
+		m := s.message(id, st, envelope.Passthrough, b.time)
+		m.Address.Point, m.ContentType, m.Body = b.point, b.contentType, b.body
+		s.push(st, m)
+	}
+	return nil
+}
+
+// needsEpoch tells whether the stream needs a new key, or none where its level
+// has become a clear one.
+func (s *Set) needsEpoch(st *state, level *Level, now time.Time) bool {
+	if !st.open || (st.sealer == nil) != (level.Send == policy.SendClear) {
+		return true
+	}
+	return st.sealer != nil && (st.sealer.Frames() >= s.RekeyFrames || now.Sub(st.since) >= s.RekeyAfter)
+}
+
+// frames makes data frames of at most MaxBody from the samples. They are clear
+// only where the level says so in so many words.
+func (s *Set) frames(id envelope.Stream, st *state, level *Level, p *Pending) error {
+	samples := p.lane.samples
+	for len(samples) > 0 {
+		n, size, newest := 0, envelope.SizeBound(nil), samples[0].Time
+		for n < len(samples) {
+			size += envelope.SizeBound(samples[n:n+1]) - envelope.SizeBound(nil)
+			if size > envelope.MaxBody && n > 0 {
+				break
+			}
+			newest = max(newest, samples[n].Time)
+			n++
+		}
+		m := s.message(id, st, envelope.Data, newest)
+		at := len(s.body)
+		if level.Send == policy.SendClear {
+			m.ContentType = envelope.TypeClear
+			s.body = envelope.AppendClear(s.body, p.Machine+"/", samples[:n])
+		} else {
+			var err error
+			m.ContentType = envelope.TypeSealed
+			if s.body, err = st.sealer.Seal(s.body, m.Sequence, p.Machine+"/", samples[:n]); err != nil {
+				return err
+			}
+		}
+		m.Body = s.body[at:len(s.body):len(s.body)]
+		s.push(st, m)
+		samples = samples[n:]
+	}
+	return nil
+}
+
+// beginEpoch closes the epoch before and begins a new one with a new key.
+func (s *Set) beginEpoch(id envelope.Stream, st *state, level *Level, now time.Time) error {
+	if err := s.close(id, st, now); err != nil {
+		return err
+	}
+	st.open, st.sealer, st.keyFrame = false, nil, envelope.Message{}
+	epoch := envelope.Epoch{Start: s.Start, Instance: s.Instance, Number: st.epochs + 1}
+	if level.Send != policy.SendClear {
+		readers := s.Readers(id.Machine, level.Name)
+		if len(readers) == 0 {
+			return ErrNobody
+		}
+		sealer, err := envelope.NewSealer(envelope.EpochConfig{
+			Stream: id, Epoch: epoch, Recipients: readers, Signer: s.Signer, Pad: level.Pad,
+		})
+		if err != nil {
+			return err
+		}
+		st.sealer = sealer
+	}
+	st.epoch, st.epochs, st.open, st.since = epoch, epoch.Number, true, now
+	if st.sealer == nil {
+		return nil
+	}
+	m := s.message(id, st, envelope.KeyFrame, now.UnixNano())
+	body, err := st.sealer.KeyFrame(m.Sequence)
+	if err != nil {
+		st.open = false
+		return err
+	}
+	m.ContentType, m.Body = envelope.TypeSigned, body
+	st.keyFrame = m
+	s.push(st, m)
+	return nil
+}
+
+// message begins a message with the stream's next number.
+func (s *Set) message(id envelope.Stream, st *state, kind envelope.Kind, unixNano int64) envelope.Message {
+	m := envelope.Message{
+		Address: envelope.Address{Stream: id, Kind: kind}, Epoch: st.epoch, Sequence: st.next, Time: unixNano,
+	}
+	m.ID = s.id(&m)
+	return m
+}
+
+// push gives the number that message took.
+func (s *Set) push(st *state, m envelope.Message) {
+	st.next++
+	s.built = append(s.built, m)
+}
+
+// id makes a message id that nobody without the secret can claim first.
+func (s *Set) id(m *envelope.Message) (id [16]byte) {
+	b := make([]byte, 0, 128)
+	b = append(b, m.Epoch.Instance[:]...)
+	for _, n := range []uint64{m.Epoch.Start, uint64(m.Epoch.Number), m.Sequence} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	for _, part := range []string{m.Address.Stream.Gateway, m.Address.Stream.Machine, m.Address.Stream.Level} {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
+		b = append(b, part...)
+	}
+	h := hmac.New(sha256.New, s.IDKey)
+	h.Write(b)
+	copy(id[:], h.Sum(nil))
+	return id
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fieldseal/fieldseal/adapters/nats"
+	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/configs"
+)
+
+// openOptions are the flags of open.
+type openOptions struct {
+	identities             []string
+	trust                  string
+	servers                []string
+	stream, prefix         string
+	cert, key, authorities string
+	end, now, stats        bool
+}
+
+func openCommand() *cobra.Command {
+	var o openOptions
+	c := &cobra.Command{
+		Use:   "open",
+		Short: "Open what is meant for you, as JSON lines",
+		Long: `Open reads a JetStream stream, verifies every message against the trust file, opens what is sealed for
+the identities given, and prints one JSON line for each sample. It reads and changes nothing.
+
+A sample is printed when the gateway's signature over it has arrived; with --now at once, marked
+"pending". Without a trust file everything is "unverified" and the exit code is 1. Without an identity
+only what is clear and passthrough is printed, and the rest is verified.
+
+Exit codes: 0 everything in order, 1 gaps, forgeries, refused messages or unverified, 2 could not look.`,
+		Example: `  fieldseal open -i historian.identity --trust trust.yaml --nats tls://hub-a.example:4222 --stream PLANT --prefix plant.augsburg \
+    --cert historian.pem --key historian.key --ca hub-ca.pem`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return o.open(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVarP(&o.identities, "identity", "i", nil, "identity file; may be given several times")
+	f.StringVar(&o.trust, "trust", "", "trust file: whose signatures count")
+	f.StringSliceVar(&o.servers, "nats", nil, "NATS servers, tls://host:port")
+	f.StringVar(&o.stream, "stream", "", "JetStream stream")
+	f.StringVar(&o.prefix, "prefix", "", "subject prefix of the gateways, as in their gateway files")
+	f.StringVar(&o.cert, "cert", "", "client certificate (PEM)")
+	f.StringVar(&o.key, "key", "", "its private key (PEM)")
+	f.StringVar(&o.authorities, "ca", "", "authorities that the server's certificate must lead to (PEM)")
+	f.BoolVar(&o.end, "end", false, "stop at the message that is the last one now, instead of waiting for more")
+	f.BoolVar(&o.now, "now", false, "do not wait for signatures: print at once and mark as pending")
+	f.BoolVar(&o.stats, "stats", false, "at the end print a line with ranges, gaps, losses and forgeries of each stream")
+	return c
+}
+
+func (o *openOptions) open(ctx context.Context, stdout, stderr io.Writer) error {
+	for flag, value := range map[string]string{"--stream": o.stream, "--prefix": o.prefix, "--ca": o.authorities} {
+		if value == "" {
+			return noLook(fmt.Errorf("%s is missing; see: fieldseal open --help", flag))
+		}
+	}
+	options, err := o.readerOptions(stderr)
+	if err != nil {
+		return noLook(err)
+	}
+	tlsConfig, err := o.tls()
+	if err != nil {
+		return noLook(err)
+	}
+	p := &printer{out: bufio.NewWriter(stdout), stderr: stderr, reader: envelope.NewReader(options), refused: make(map[refusedKey]int)}
+	err = nats.Consume(ctx, nats.ConsumeConfig{
+		Servers: o.servers, Stream: o.stream, Prefix: o.prefix, TLS: tlsConfig, FromStart: true, UntilEnd: o.end,
+		Foreign: func(err error) { p.foreign++; fmt.Fprintln(stderr, "fieldseal: not a message of fieldseal:", err) },
+	}, p.message)
+	if err != nil && ctx.Err() == nil {
+		return noLook(errors.Join(err, p.out.Flush()))
+	}
+	inOrder, err := p.finish(o.stats)
+	switch {
+	case err != nil:
+		return err
+	case !inOrder:
+		return &exitError{exitProblems, errors.New("not everything is in order")}
+	case options.Trust == nil:
+		return &exitError{exitProblems, errors.New("nothing was verified: give the trust file with --trust")}
+	}
+	return nil
+}
+
+func (o *openOptions) readerOptions(stderr io.Writer) (envelope.ReaderOptions, error) {
+	options := envelope.ReaderOptions{Now: o.now}
+	for _, file := range o.identities {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return options, fmt.Errorf("cannot read the identity: %w", err)
+		}
+		id, err := envelope.ParseIdentity(b)
+		if err != nil {
+			return options, fmt.Errorf("%s: %w", file, err)
+		}
+		options.Identities = append(options.Identities, id)
+	}
+	if o.trust == "" {
+		return options, nil
+	}
+	t, problems := configs.LoadTrust(o.trust)
+	if err := report(stderr, problems, false); err != nil {
+		return options, err
+	}
+	if t == nil {
+		return options, fmt.Errorf("the trust file %s is not in order", o.trust)
+	}
+	options.Trust = &envelope.Trust{Gateways: make(map[string]envelope.GatewayKeys)}
+	for name, g := range t.Gateways {
+		options.Trust.Gateways[name] = envelope.GatewayKeys{{Public: g.SigningKey, Until: g.Until}}
+	}
+	return options, nil
+}
+
+func (o *openOptions) tls() (*tls.Config, error) {
+	pem, err := os.ReadFile(o.authorities)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the authorities: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", o.authorities)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
+	if o.cert == "" && o.key == "" {
+		return c, nil
+	}
+	pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the client certificate: %w", err)
+	}
+	c.Certificates = []tls.Certificate{pair}
+	return c, nil
+}
+
+// printer turns messages into lines.
+type printer struct {
+	out     *bufio.Writer
+	stderr  io.Writer
+	reader  *envelope.Reader
+	refused map[refusedKey]int
+	foreign int
+}
+
+type refusedKey struct {
+	class  envelope.Class
+	stream envelope.Stream
+}
+
+// line is one sample or one payload.
+type line struct {
+	Time        string          `json:"time"`
+	Gateway     string          `json:"gateway"`
+	Machine     string          `json:"machine"`
+	Point       string          `json:"point"`
+	Level       string          `json:"level"`
+	Value       *envelope.Value `json:"value,omitempty"`
+	Unit        string          `json:"unit,omitempty"`
+	Quality     string          `json:"quality,omitempty"` // OPC UA status code; absent: good
+	Payload     []byte          `json:"payload,omitempty"` // what the device encrypted, in base64
+	ContentType string          `json:"content_type,omitempty"`
+	Sealed      bool            `json:"sealed"`
+	Sequence    uint64          `json:"sequence"`
+	Proof       string          `json:"proof"`
+}
+
+func (p *printer) message(m envelope.Message) error {
+	deliveries, err := p.reader.Read(&m)
+	var refusal *envelope.Refusal
+	if errors.As(err, &refusal) {
+		k := refusedKey{refusal.Class, refusal.Stream}
+		if p.refused[k]++; p.refused[k] <= 3 {
+			fmt.Fprintf(p.stderr, "fieldseal: refused: %v\n", refusal)
+		}
+	} else if err != nil {
+		return err
+	}
+	for i := range deliveries {
+		if err := p.delivery(&deliveries[i]); err != nil {
+			return err
+		}
+	}
+	return p.out.Flush()
+}
+
+func (p *printer) delivery(d *envelope.Delivery) error {
+	l := line{
+		Gateway: d.Stream.Gateway, Machine: d.Stream.Machine, Level: d.Stream.Level,
+		Sealed: d.Sealed, Sequence: d.Sequence, Proof: d.Proof.String(),
+	}
+	encoder := json.NewEncoder(p.out)
+	encoder.SetEscapeHTML(false)
+	if d.Kind == envelope.Passthrough {
+		l.Time, l.Point, l.Payload, l.ContentType = stamp(d.Time), d.Point, d.Payload, d.ContentType
+		return encoder.Encode(l)
+	}
+	for i := range d.Samples {
+		s := &d.Samples[i]
+		l.Time, l.Point, l.Unit, l.Value, l.Quality = stamp(s.Time), s.Name, s.Unit, nil, ""
+		if s.Quality != 0 {
+			l.Quality = fmt.Sprintf("0x%08X", s.Quality)
+		}
+		if s.Value.Kind() != envelope.NoValue {
+			l.Value = &s.Value
+		}
+		if err := encoder.Encode(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}

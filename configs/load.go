@@ -1,0 +1,93 @@
+// Package configs reads the YAML files that operators write: gateway.yaml and
+// everything it names. [Load] gives one gateway's configuration, or all that is
+// wrong with it, each [Problem] with its file, line and column and with what to
+// write instead.
+//
+// It is strict. Unknown and duplicate keys, values of another type, aliases and
+// second documents are errors, and so is a key that this version understands
+// but does not honour: what has no effect must not look as if it had.
+//
+// A problem in the gateway, policy or trust file stops a start ([Fatal]); one in
+// a machine's file leaves out that machine only.
+package configs
+
+import (
+	"time"
+
+	"github.com/fieldseal/fieldseal/policy"
+)
+
+// Options say how to load. The zero value is fine.
+type Options struct {
+	Now func() time.Time // tells which exceptions are past their day; time.Now if nil
+}
+
+// Config is one gateway's configuration.
+type Config struct {
+	Gateway  string
+	Location *time.Location // what dates mean where the policy does not say; UTC where gateway.yaml does not either
+	State    string         // the folder of outbox, keystore and audit log
+	Keystore Keystore
+	Uplinks  []Uplink
+	Outbox   Outbox
+	Metrics  Metrics
+	Policy   policy.Policy
+	Trust    Trust
+	Machines []Machine // those without problems, in the order of their files
+}
+
+// Load reads the gateway file and everything it names. Problems come all at
+// once, in the order of files and lines. The configuration is nil where one of
+// them is [Fatal].
+func Load(path string, o Options) (*Config, []Problem) {
+	l := &loader{now: o.Now}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	c := l.gateway(l.open(path))
+	problems := sorted(l.problems)
+	if Fatal(problems) {
+		return nil, problems
+	}
+	return c, problems
+}
+
+// LoadTrust reads a trust file and the key files that it names.
+func LoadTrust(path string) (*Trust, []Problem) {
+	l := &loader{now: time.Now}
+	t := l.trust(l.open(path))
+	problems := sorted(l.problems)
+	if Fatal(problems) {
+		return nil, problems
+	}
+	return t, problems
+}
+
+// CheckSnippet checks one block of YAML, as documentation shows it, as far as
+// that can be done without the other files and without a clock. The kind is the
+// word in the block's header line: gateway, policy, trust, machine, machines or
+// template.
+func CheckSnippet(kind string, content []byte) []Problem {
+	l := &loader{alone: true}
+	d := &document{f: &file{path: kind + ".yaml", problems: &l.problems}, content: content}
+	switch kind {
+	case "gateway":
+		l.gateway(d)
+	case "policy":
+		l.policy(d, time.UTC, nil)
+	case "trust":
+		l.trust(d)
+	case "template":
+		l.template(d)
+	default:
+		l.machine(d, nil, nil)
+	}
+	return sorted(l.problems)
+}
+
+// loader holds what the files of one configuration share.
+type loader struct {
+	now      func() time.Time
+	alone    bool // one file, without the others and without a clock
+	problems []Problem
+}

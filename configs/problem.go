@@ -1,0 +1,59 @@
+package configs
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Problem is one thing wrong with the configuration, and where.
+type Problem struct {
+	File         string // as seen from the working directory
+	Line, Column int    // from 1; 0 where the whole file is meant
+	Machine      string // whose file it is in; empty for gateway, policy, trust and template files
+	What         string // what is wrong, lower case, no full stop
+	Instead      string // what to write instead
+	Fatal        bool   // in the gateway, policy or trust file: nothing can start
+	Exception    bool   // an exception of the policy is past its day: the points it covered stop, everything else goes on
+	Note         bool   // good to know; nothing has to change
+}
+
+// String gives file:line:column: what is wrong; what to write instead.
+func (p Problem) String() string {
+	var s strings.Builder
+	s.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&s, ":%d:%d", p.Line, p.Column)
+	}
+	s.WriteString(": ")
+	if p.Note {
+		s.WriteString("note: ")
+	}
+	s.WriteString(p.What)
+	if p.Instead != "" {
+		s.WriteString("; " + p.Instead)
+	}
+	return s.String()
+}
+
+// Error gives the same as String, so that a Problem is an error.
+func (p Problem) Error() string { return p.String() }
+
+// Fatal tells whether a problem stops a start. Problems of a machine's file
+// only leave that machine out.
+func Fatal(problems []Problem) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Fatal })
+}
+
+// sorted puts problems in the order of files and lines, each once.
+func sorted(problems []Problem) []Problem {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(
+			cmp.Compare(a.File, b.File),
+			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column),
+		)
+	})
+	return slices.Compact(problems)
+}

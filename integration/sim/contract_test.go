@@ -1,0 +1,21 @@
+package sim_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/fieldseal/fieldseal/configs"
+	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/policy/ciphertext"
+)
+
+// TestOthersAgree: the loader takes the mapping, and the ciphertext guard takes
+// the payload for what it is.
+func TestOthersAgree(t *testing.T) {
+	plant, c := start(t, sim.ModbusOptions{PayloadEvery: -1})
+	assert.Empty(t, configs.CheckSnippet("machine", []byte(plant.YAML("press-1"))))
+	assert.NoError(t, ciphertext.Judge("cose", read(t, c, 500, sim.PayloadSize)))
+	plant.SetPlaintext("press-1", true)
+	assert.Error(t, ciphertext.Judge("cose", read(t, c, 500, sim.PayloadSize)))
+}
