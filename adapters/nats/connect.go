@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	dialTimeout  = 2 * time.Second  // for one server: connection, TLS and its first word
-	writeTimeout = 3 * time.Second  // for one write to the connection
-	pingInterval = 20 * time.Second // while nothing else is said
+	dialTimeout  = 2 * time.Second         // for one server: connection, TLS and its first word
+	writeTimeout = 1500 * time.Millisecond // for one write to the connection; with patience not over 5 s
+	pingInterval = 20 * time.Second        // while nothing else is said
 )
 
 // conn is one connection. It never reconnects by itself: what was written before

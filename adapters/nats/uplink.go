@@ -35,10 +35,13 @@ import (
 const (
 	defaultWindow = 256
 	// patience is for how long Send goes on without a message stored.
-	patience = 4500 * time.Millisecond
-	// A cluster that elects a leader answers as if there were no stream.
-	leaderless   = 3 * time.Second
-	leaderlessIn = 250 * time.Millisecond
+	patience = 3500 * time.Millisecond
+	// A cluster that elects a leader answers as if there were no stream: within a
+	// Send it is asked again, and a stream that was there is missed for so many
+	// Sends before that is a fault.
+	leaderless      = 1500 * time.Millisecond
+	leaderlessIn    = 250 * time.Millisecond
+	leaderlessSends = 4
 )
 
 // Config says where to deliver.
@@ -79,6 +82,9 @@ type link struct {
 	inbox  string // answers to message i of flight f arrive on inbox + "f-i"
 	acks   chan *nats.Msg
 	window int // 1 until the first message was stored: what is refused, is refused alone
+
+	proven bool // something was stored
+	missed int  // Sends in a row that found no stream
 }
 
 // New makes an uplink. It does not connect; an error is one of the configuration.
@@ -149,6 +155,7 @@ func (u *Uplink) Send(ctx context.Context, batch []envelope.Message) (n int, err
 		n += stored
 		if stored > 0 {
 			started = time.Now()
+			l.proven, l.missed = true, 0
 		}
 		if n == len(batch) {
 			return n, nil
@@ -164,6 +171,9 @@ func (u *Uplink) Send(ctx context.Context, batch []envelope.Message) (n int, err
 			case <-ctx.Done():
 				err = ctx.Err()
 			}
+		case errors.Is(err, errNobody) && l.proven && l.missed+1 < leaderlessSends:
+			l.missed++
+			err = fmt.Errorf("stream %s is gone, or has no leader: %w", u.cfg.Stream, err)
 		case errors.Is(err, errNobody):
 			err = &envelope.Fault{What: fmt.Sprintf("no stream stores the subject %q", Subject(u.cfg.Prefix, batch[n].Address)), Err: err,
 				Instead: fmt.Sprintf("create the stream %q upstream with the subjects %s.>; it is never created from here", u.cfg.Stream, u.cfg.Prefix)}

@@ -188,6 +188,26 @@ func TestFaultsOfServer(t *testing.T) {
 		require.Equal(t, 3, n)
 		require.Equal(t, upTo(3), sequences(t, s, u.cfg.TLS))
 	})
+	t.Run("a stream that goes away", func(t *testing.T) {
+		s := plant(t, natstest.Options{})
+		u := uplink(t, config(t, s))
+		u.patience = 300 * time.Millisecond
+		_, err := u.Send(t.Context(), messages(1, 3, 10))
+		require.NoError(t, err)
+		require.NoError(t, s.JetStream(func(ctx context.Context, js jetstream.JetStream) error {
+			return js.DeleteStream(ctx, testStream)
+		}))
+		for range leaderlessSends - 1 { // it may be an election
+			_, err = u.Send(t.Context(), messages(4, 6, 10))
+			requireTransient(t, err, "has no leader")
+		}
+		_, err = u.Send(t.Context(), messages(4, 6, 10))
+		requireFault(t, err, "no stream stores the subject")
+		require.NoError(t, s.AddStream(testStream, nil, testPrefix+".>"))
+		n, err := u.Send(t.Context(), messages(4, 6, 10))
+		require.NoError(t, err)
+		require.Equal(t, 3, n)
+	})
 	t.Run("another stream", func(t *testing.T) {
 		s := natstest.Start(t, natstest.Options{})
 		require.NoError(t, s.AddStream("OTHER", nil, testPrefix+".>"))

@@ -42,7 +42,7 @@ type result struct {
 
 // judge reads the stream once more from its start and compares.
 func judge(p *plant, config *configs.Config) (*result, error) {
-	r, err := newReader(p)
+	r, err := newReader(p, false)
 	if err != nil {
 		return nil, err
 	}

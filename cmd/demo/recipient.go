@@ -29,7 +29,8 @@ type reader struct {
 	last     []envelope.Delivery // since newest was called
 }
 
-func newReader(p *plant) (*reader, error) {
+// newReader makes a recipient. With now he does not wait for signatures.
+func newReader(p *plant, now bool) (*reader, error) {
 	trust, problems := configs.LoadTrust(p.path("trust.yaml"))
 	if trust == nil {
 		return nil, fmt.Errorf("the trust file: %v", problems)
@@ -43,6 +44,7 @@ func newReader(p *plant) (*reader, error) {
 		envelope: envelope.NewReader(envelope.ReaderOptions{
 			Trust:      &envelope.Trust{Gateways: map[string]envelope.GatewayKeys{gatewayName: {{Public: g.SigningKey, Until: g.Until}}}},
 			Identities: []*envelope.Identity{id},
+			Now:        now,
 		}),
 		samples:  make(map[string][]envelope.Sample),
 		payloads: make(map[string][][]byte),

@@ -32,7 +32,7 @@ func show(ctx context.Context, f flags, view io.Writer, edit func(name, text str
 			return nil, fmt.Errorf("the demo's own configuration: %w", problem)
 		}
 	}
-	r, err := newReader(p)
+	r, err := newReader(p, true) // the live view
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 )
 
-const leftWidth = 62
+const leftWidth = 74
 
 // sideBySide prints the newest delivery of each stream of one machine: at the
 // left what stands at the broker, at the right what the recipient reads.
@@ -43,7 +43,7 @@ func atBroker(p *plant, d *envelope.Delivery) string {
 	if err != nil {
 		return subject + " " + err.Error()
 	}
-	return fmt.Sprintf("%-40s %5d B %s…", strings.TrimPrefix(subject, prefix+"."+gatewayName+"."), len(b), printable(b, 12))
+	return fmt.Sprintf("%-32s %4d B  %s…", strings.TrimPrefix(subject, prefix+"."+gatewayName+"."), len(b), printable(b, 32))
 }
 
 // printable shows the beginning of bytes: as text where they are, else in hex.

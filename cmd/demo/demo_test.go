@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDemo(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Zero(t, run(t.Context(), []string{"-for", "3s", "-json"}, &out, &errs), errs.String())
+	require.Equal(t, 1, strings.Count(out.String(), "\n"), "one line")
+	var r map[string]any
+	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
+	for _, used := range []string{"samples", "clear", "sealed", "passthrough", "opened"} {
+		require.Greater(t, r[used], 0.0, used)
+	}
+	require.Equal(t, r["sealed"], r["opened"])
+	require.Equal(t, r["samples"], r["gateway_signed"])
+	require.Equal(t, true, r["passthrough_identical"])
+	for _, never := range []string{"plaintext_seen_upstream", "lost", "duplicates", "held"} {
+		require.Equal(t, 0.0, r[never], never)
+	}
+}
+
+func TestDemoForPeople(t *testing.T) {
+	var out, errs bytes.Buffer
+	require.Zero(t, run(t.Context(), []string{"-for", "2500ms", "-machines", "1"}, &out, &errs), errs.String())
+	require.Contains(t, out.String(), "what the broker stores")
+	require.Contains(t, out.String(), "press-1.restricted.torque-log")
+	require.Contains(t, out.String(), "lost 0, duplicates 0")
+}
+
+// TestScanIsNotBlind holds that the scan for plaintext finds a secret once its
+// point is released.
+func TestScanIsNotBlind(t *testing.T) {
+	r, err := show(t.Context(), flags{duration: 1500 * time.Millisecond, machines: 1}, io.Discard, func(name, text string) string {
+		switch name {
+		case "policy.yaml":
+			text = strings.ReplaceAll(text, `"*/nameplate"`, `"*/nameplate", "*/program-name"`)
+			return strings.ReplaceAll(text, `, "*/program*"`, "")
+		case "machines/press-1.yaml":
+			return strings.Replace(text, "bytes: 32, sensitivity: restricted", "bytes: 32, sensitivity: public", 1)
+		}
+		return text
+	})
+	require.NoError(t, err)
+	require.Positive(t, r.PlaintextSeen)
+	require.Contains(t, r.wrong(), "plaintext of sealed points upstream")
+}
+
+func TestServeWritesAFolderToRunFrom(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "plant")
+	p, err := startPlant(dir, flags{machines: 2}, nil)
+	require.NoError(t, err)
+	defer p.close()
+	for _, name := range []string{"gateway.yaml", "policy.yaml", "trust.yaml", "machines/press-2.yaml", "keys/historian.pub", "reader.key"} {
+		_, err := os.Stat(filepath.Join(dir, name))
+		require.NoError(t, err)
+	}
+	out, err := exec.Command("go", "run", "../fieldseal", "check", "-c", filepath.Join(dir, "gateway.yaml")).CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Contains(t, string(out), "fine: 2 machines")
+}
