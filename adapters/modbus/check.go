@@ -28,8 +28,10 @@ func (s *Spec) Check() []point.Problem {
 		found = append(found, *p)
 	}
 	if s.Timeout < 0 || s.Timeout > maxTimeout {
-		found = append(found, point.Problem{Key: "timeout",
-			What: fmt.Sprintf("a timeout of %v is outside 0–1m", s.Timeout), Instead: "leave it out for 1s"})
+		found = append(found, point.Problem{
+			Key:  "timeout",
+			What: fmt.Sprintf("a timeout of %v is outside 0–1m", s.Timeout), Instead: "leave it out for 1s",
+		})
 	}
 	return found
 }

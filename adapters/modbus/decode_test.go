@@ -32,8 +32,10 @@ func wire(value []byte, letters string) []byte {
 var ordersOf = map[int]map[string]string{ // width → order as written → letters on the wire
 	2: {"": "AB", "ABCD": "AB", "CDAB": "AB", "BADC": "AB", "DCBA": "AB", "AB": "AB", "BA": "BA"},
 	4: {"": "ABCD", "ABCD": "ABCD", "CDAB": "CDAB", "BADC": "BADC", "DCBA": "DCBA"},
-	8: {"": "ABCDEFGH", "ABCD": "ABCDEFGH", "CDAB": "GHEFCDAB", "BADC": "BADCFEHG", "DCBA": "HGFEDCBA",
-		"GHEFCDAB": "GHEFCDAB", "CDABGHEF": "CDABGHEF", "HGFEDCBA": "HGFEDCBA"},
+	8: {
+		"": "ABCDEFGH", "ABCD": "ABCDEFGH", "CDAB": "GHEFCDAB", "BADC": "BADCFEHG", "DCBA": "HGFEDCBA",
+		"GHEFCDAB": "GHEFCDAB", "CDABGHEF": "CDABGHEF", "HGFEDCBA": "HGFEDCBA",
+	},
 }
 
 func TestDecodeTypesAndOrders(t *testing.T) {

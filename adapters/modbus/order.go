@@ -75,10 +75,7 @@ func (o Order) String() string {
 func (o Order) For(t Type) (own Order, ok bool) {
 	width := uint8(t.width())
 	switch {
-	case width == 0: // texts and bytes
-		width = 2
-		fallthrough
-	case width == 2:
+	case width == 0 || width == 2: // texts and bytes have no width of their own
 		if o.letters == 2 {
 			return o, true
 		}

@@ -134,11 +134,26 @@ func TestOrder(t *testing.T) {
 		typ   Type
 		own   string // empty: does not apply
 	}{
-		{"ABCD", Float32, "ABCD"}, {"CDAB", Float32, "CDAB"}, {"BADC", Int32, "BADC"}, {"DCBA", Uint32, "DCBA"},
-		{"ABCD", Float64, "ABCDEFGH"}, {"CDAB", Float64, "GHEFCDAB"}, {"BADC", Int64, "BADCFEHG"}, {"DCBA", Uint64, "HGFEDCBA"},
-		{"CDAB", Int16, "AB"}, {"DCBA", String, "AB"}, {"DCBA", Bool, "AB"}, {"GHEFCDAB", Uint16, "AB"},
-		{"GHEFCDAB", Float64, "GHEFCDAB"}, {"CDABGHEF", Int64, "CDABGHEF"}, {"GHEFCDAB", Float32, ""},
-		{"BA", Uint16, "BA"}, {"BA", String, "BA"}, {"AB", Int16, "AB"}, {"BA", Float32, ""}, {"AB", Int64, ""},
+		{"ABCD", Float32, "ABCD"},
+		{"CDAB", Float32, "CDAB"},
+		{"BADC", Int32, "BADC"},
+		{"DCBA", Uint32, "DCBA"},
+		{"ABCD", Float64, "ABCDEFGH"},
+		{"CDAB", Float64, "GHEFCDAB"},
+		{"BADC", Int64, "BADCFEHG"},
+		{"DCBA", Uint64, "HGFEDCBA"},
+		{"CDAB", Int16, "AB"},
+		{"DCBA", String, "AB"},
+		{"DCBA", Bool, "AB"},
+		{"GHEFCDAB", Uint16, "AB"},
+		{"GHEFCDAB", Float64, "GHEFCDAB"},
+		{"CDABGHEF", Int64, "CDABGHEF"},
+		{"GHEFCDAB", Float32, ""},
+		{"BA", Uint16, "BA"},
+		{"BA", String, "BA"},
+		{"AB", Int16, "AB"},
+		{"BA", Float32, ""},
+		{"AB", Int64, ""},
 	} {
 		o, err := ParseOrder(c.order)
 		require.NoError(t, err)

@@ -150,7 +150,7 @@ func TestValues(t *testing.T) {
 	assert.Equal(t, float64(float32(last(force).Float())), last(force).Float())
 	assert.InDelta(t, 2000, last(force).Float(), 2000)
 	assert.Len(t, rec.of(torqueLog, 0), 1, "read once, because its counter did not move")
-	assert.Equal(t, r.sim.Payloads("press-1"), [][]byte{last(torqueLog).Data()})
+	assert.Equal(t, [][]byte{last(torqueLog).Data()}, r.sim.Payloads("press-1"))
 }
 
 func TestPayloadFollowsItsCounter(t *testing.T) {

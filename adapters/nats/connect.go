@@ -107,7 +107,7 @@ func redact(s string) string {
 // *envelope.Fault among the answers outweighs servers that do not answer.
 func (w where) dial(ctx context.Context) (*conn, error) {
 	var errs []error
-	for _, i := range rand.Perm(len(w.servers)) {
+	for _, i := range rand.Perm(len(w.servers)) { //nolint:gosec // spreads load, hides nothing
 		c, err := w.dialOne(ctx, w.servers[i])
 		if errors.Is(err, errClosedAfterHandshake) && ctx.Err() == nil {
 			// Either the server is going down, or it rejects the certificate and

@@ -59,7 +59,8 @@ func Consume(ctx context.Context, cfg ConsumeConfig, fn func(envelope.Message) e
 		return err
 	}
 	c := consumer{ConsumeConfig: cfg, where: w, fn: fn, pause: backoff.ExponentialBackOff{
-		InitialInterval: 200 * time.Millisecond, MaxInterval: 10 * time.Second, Multiplier: 2, RandomizationFactor: 0.5}}
+		InitialInterval: 200 * time.Millisecond, MaxInterval: 10 * time.Second, Multiplier: 2, RandomizationFactor: 0.5,
+	}}
 	for {
 		err := c.session(ctx)
 		var stopped *stop

@@ -34,23 +34,33 @@ func fault(err error) *envelope.Fault {
 	)
 	switch {
 	case errors.As(err, &verification), errors.As(err, &authority), errors.As(err, &hostname), errors.As(err, &invalid):
-		return &envelope.Fault{What: "the server's certificate is not accepted", Err: err,
-			Instead: "trust the CA that signed it, use the host name that is in it, and see that this machine's clock is right"}
+		return &envelope.Fault{
+			What: "the server's certificate is not accepted", Err: err,
+			Instead: "trust the CA that signed it, use the host name that is in it, and see that this machine's clock is right",
+		}
 	case errors.Is(err, nats.ErrSecureConnWanted), errors.As(err, &record):
-		return &envelope.Fault{What: "the server does not speak TLS on this port", Err: err,
-			Instead: "switch TLS on there, or name its TLS port"}
+		return &envelope.Fault{
+			What: "the server does not speak TLS on this port", Err: err,
+			Instead: "switch TLS on there, or name its TLS port",
+		}
 	case errors.As(err, &operation) && operation.Op == "remote error":
 		return rejected(err)
 	case errors.Is(err, nats.ErrTLS) && !network(err):
-		return &envelope.Fault{What: "TLS cannot be set up", Err: err,
-			Instead: "check the certificate and key of this uplink"}
+		return &envelope.Fault{
+			What: "TLS cannot be set up", Err: err,
+			Instead: "check the certificate and key of this uplink",
+		}
 	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired),
 		errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
-		return &envelope.Fault{What: "the server does not let this client in", Err: err,
-			Instead: "add a user for the subject of its certificate on the server, or renew what expired"}
+		return &envelope.Fault{
+			What: "the server does not let this client in", Err: err,
+			Instead: "add a user for the subject of its certificate on the server, or renew what expired",
+		}
 	case errors.Is(err, nats.ErrPermissionViolation):
-		return &envelope.Fault{What: "the server's permissions deny this client", Err: err,
-			Instead: "allow it to publish to {prefix}.{gateway}.> and to subscribe to _INBOX.>"}
+		return &envelope.Fault{
+			What: "the server's permissions deny this client", Err: err,
+			Instead: "allow it to publish to {prefix}.{gateway}.> and to subscribe to _INBOX.>",
+		}
 	case errors.Is(err, nats.ErrHeadersNotSupported):
 		return &envelope.Fault{What: "the server does not support headers", Err: err, Instead: "use a server with JetStream"}
 	case errors.Is(err, jetstream.ErrStreamNotFound):
@@ -62,8 +72,10 @@ func fault(err error) *envelope.Fault {
 }
 
 func rejected(err error) *envelope.Fault {
-	return &envelope.Fault{What: "the server rejects this client's certificate", Err: err,
-		Instead: "see that the certificate is there, has not expired and is signed by a CA that the server trusts"}
+	return &envelope.Fault{
+		What: "the server rejects this client's certificate", Err: err,
+		Instead: "see that the certificate is there, has not expired and is signed by a CA that the server trusts",
+	}
 }
 
 // network says that a connection broke or was too slow.
@@ -125,8 +137,10 @@ func judge(m *nats.Msg, stream string) error {
 	case a.Stream == "":
 		return errors.New("the answer of the server names no stream")
 	case a.Stream != stream:
-		return &envelope.Fault{What: fmt.Sprintf("the message went to the stream %q instead of %q", a.Stream, stream),
-			Instead: "configure the stream that has these subjects"}
+		return &envelope.Fault{
+			What:    fmt.Sprintf("the message went to the stream %q instead of %q", a.Stream, stream),
+			Instead: "configure the stream that has these subjects",
+		}
 	}
 	return nil
 }
@@ -154,11 +168,15 @@ func (e *apiError) judge(stream string) error {
 	case codeMessageTooBig, codeHeaderTooBig:
 		return &envelope.Refused{Reason: fmt.Sprintf("stream %s: %s", stream, e)}
 	case codeStreamMismatch:
-		return &envelope.Fault{What: fmt.Sprintf("the subjects of this gateway do not belong to the stream %q", stream), Err: e,
-			Instead: "configure the stream that has them, or add them to it"}
+		return &envelope.Fault{
+			What: fmt.Sprintf("the subjects of this gateway do not belong to the stream %q", stream), Err: e,
+			Instead: "configure the stream that has them, or add them to it",
+		}
 	case codeSealed:
-		return &envelope.Fault{What: fmt.Sprintf("the stream %q is sealed and takes nothing more", stream), Err: e,
-			Instead: "configure one that is not"}
+		return &envelope.Fault{
+			What: fmt.Sprintf("the stream %q is sealed and takes nothing more", stream), Err: e,
+			Instead: "configure one that is not",
+		}
 	case codeJetStreamOff, codeJetStreamOffHere:
 		return &envelope.Fault{What: "JetStream is off for this account", Err: e, Instead: "enable it on the server"}
 	case codeStoreFailed, codeAccountResources:
@@ -167,8 +185,10 @@ func (e *apiError) judge(stream string) error {
 		return fmt.Errorf("stream %s: %w", stream, e)
 	}
 	if e.Code/100 == 4 {
-		return &envelope.Fault{What: fmt.Sprintf("the stream %q takes no message of this kind", stream), Err: e,
-			Instead: "see its configuration upstream"}
+		return &envelope.Fault{
+			What: fmt.Sprintf("the stream %q takes no message of this kind", stream), Err: e,
+			Instead: "see its configuration upstream",
+		}
 	}
 	return fmt.Errorf("stream %s: %w", stream, e)
 }

@@ -82,8 +82,10 @@ func uplink(t testing.TB, cfg Config) *Uplink {
 func sequences(t testing.TB, s *natstest.Server, client *tls.Config) []uint64 {
 	t.Helper()
 	var all []uint64
-	err := Consume(t.Context(), ConsumeConfig{Servers: []string{s.URL()}, Stream: testStream, Prefix: testPrefix, TLS: client,
-		FromStart: true, UntilEnd: true}, func(m envelope.Message) error {
+	err := Consume(t.Context(), ConsumeConfig{
+		Servers: []string{s.URL()}, Stream: testStream, Prefix: testPrefix, TLS: client,
+		FromStart: true, UntilEnd: true,
+	}, func(m envelope.Message) error {
 		all = append(all, m.Sequence)
 		return nil
 	})

@@ -85,8 +85,10 @@ func TestParseEpoch(t *testing.T) {
 	got, err := ParseEpoch(e.String())
 	require.NoError(t, err)
 	require.Equal(t, e, got)
-	for _, bad := range []string{"", "1", "1-2-3", "1-0000000000000000", "1-0000000000000000-", "01-0000000000000000-1",
-		"1-000000000000000A-1", "1-0000000000000000-4294967296", "1-0000000000000000-1-", "-0000000000000000-1"} {
+	for _, bad := range []string{
+		"", "1", "1-2-3", "1-0000000000000000", "1-0000000000000000-", "01-0000000000000000-1",
+		"1-000000000000000A-1", "1-0000000000000000-4294967296", "1-0000000000000000-1-", "-0000000000000000-1",
+	} {
 		_, err := ParseEpoch(bad)
 		require.Error(t, err, bad)
 	}
@@ -102,8 +104,10 @@ func FuzzParse(f *testing.F) {
 	f.Add("a.b", "a.b.gw._events", "event", "", "", h[headerEpoch][0], "0", "0", "a/b", h[headerID][0])
 	f.Add("a.b", "a.b.gw._statement", "statement", "", "", h[headerEpoch][0], "0", "0", "a/b", h[headerID][0])
 	f.Fuzz(func(t *testing.T, prefix, subject, kind, machine, level, epoch, sequence, time, contentType, id string) {
-		h := nats.Header{headerKind: {kind}, headerEpoch: {epoch}, headerSequence: {sequence}, headerTime: {time},
-			headerContentType: {contentType}, headerID: {id}}
+		h := nats.Header{
+			headerKind: {kind}, headerEpoch: {epoch}, headerSequence: {sequence}, headerTime: {time},
+			headerContentType: {contentType}, headerID: {id},
+		}
 		if machine != "" {
 			h[headerMachine] = []string{machine}
 		}

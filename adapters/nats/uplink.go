@@ -175,8 +175,10 @@ func (u *Uplink) Send(ctx context.Context, batch []envelope.Message) (n int, err
 			l.missed++
 			err = fmt.Errorf("stream %s is gone, or has no leader: %w", u.cfg.Stream, err)
 		case errors.Is(err, errNobody):
-			err = &envelope.Fault{What: fmt.Sprintf("no stream stores the subject %q", Subject(u.cfg.Prefix, batch[n].Address)), Err: err,
-				Instead: fmt.Sprintf("create the stream %q upstream with the subjects %s.>; it is never created from here", u.cfg.Stream, u.cfg.Prefix)}
+			err = &envelope.Fault{
+				What: fmt.Sprintf("no stream stores the subject %q", Subject(u.cfg.Prefix, batch[n].Address)), Err: err,
+				Instead: fmt.Sprintf("create the stream %q upstream with the subjects %s.>; it is never created from here", u.cfg.Stream, u.cfg.Prefix),
+			}
 		case errors.Is(err, errSilent) && !fresh:
 			u.drop(l) // perhaps only this connection is dead
 		}

@@ -3,6 +3,7 @@ package envelope
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -137,13 +138,21 @@ func identity(t testing.TB, alg Algorithm) *Identity {
 	return i
 }
 
+// refusal gives the refusal that a Reader answered with; an empty one where it
+// was something else.
+func refusal(err error) *Refusal {
+	r := &Refusal{}
+	errors.As(err, &r)
+	return r
+}
+
 // readAll reads messages and gives deliveries and refusals.
 func readAll(r *Reader, messages []Message) (out []Delivery, refusals []*Refusal) {
 	for i := range messages {
 		d, err := r.Read(&messages[i])
 		out = append(out, d...)
 		if err != nil {
-			refusals = append(refusals, err.(*Refusal))
+			refusals = append(refusals, refusal(err))
 		}
 	}
 	return out, refusals

@@ -164,7 +164,7 @@ func TestReaderOtherGatewaysKey(t *testing.T) {
 	unknown := p.all[1]
 	unknown.Address.Stream.Gateway = "hall-9"
 	_, err := r.Read(&unknown)
-	assert.Equal(t, UnknownGateway, err.(*Refusal).Class)
+	assert.Equal(t, UnknownGateway, refusal(err).Class)
 }
 
 func TestReaderKeyThatEnded(t *testing.T) {
@@ -276,7 +276,7 @@ func TestReaderTwoMessagesOneNumber(t *testing.T) {
 		assert.Equal(t, uint64(2), a.Forgeries[0].Sequence)
 
 		_, err := r.Read(&forged)
-		assert.Equal(t, Forged, err.(*Refusal).Class)
+		assert.Equal(t, Forged, refusal(err).Class)
 	}
 }
 

@@ -17,7 +17,8 @@ import (
 // extremes are samples of every kind of value, at their ends.
 func extremes() []Sample {
 	values := []Value{
-		{}, OfBool(true), OfBool(false),
+		{},
+		OfBool(true), OfBool(false),
 		OfInt(0), OfInt(-1), OfInt(23), OfInt(24), OfInt(-25), OfInt(1<<53 + 1), OfInt(math.MaxInt64), OfInt(math.MinInt64),
 		OfUint(1 << 63), OfUint(math.MaxUint64),
 		OfFloat(0), OfFloat(math.Copysign(0, -1)), OfFloat(5), OfFloat(0.1), OfFloat(182.4), OfFloat(-1e21), OfFloat(1e-7), OfFloat(1e20),
@@ -98,6 +99,7 @@ func TestPackBytes(t *testing.T) {
 		"a30064"+hex.EncodeToString([]byte("door"))+"04f5"+"22c482281b18c5980b09dfe500"+
 		"a20063"+hex.EncodeToString([]byte("oil"))+"61711a80340000",
 		hex.EncodeToString(appendPack(nil, "press-3/", samples)))
+	//nolint:testifylint // the bytes themselves count
 	assert.Equal(t, `[{"bn":"press-3/","bt":1785000000.25,"n":"ram-force","v":182.5},{"n":"strokes","v":90122},`+
 		`{"bt":1785000000.5,"n":"door","vb":true},{"n":"oil","q":2150891520}]`, string(AppendClear(nil, "press-3/", samples)))
 }

@@ -58,6 +58,13 @@ func (w *walker) view() (view, error) {
 	return v, nil
 }
 
+// gone tells whether the file may have been used again while it was read. It leaves grown alone: that must be as old as the end that was looked at.
+func (w *walker) gone() bool {
+	w.l.mu.Lock()
+	defer w.l.mu.Unlock()
+	return w.seg.gone
+}
+
 // next gives the next batch, its plaintext appended to dst. io.EOF: nothing more at present; grown tells when to look again.
 func (w *walker) next(dst []byte) (batch, []byte, error) {
 	for {
@@ -80,9 +87,7 @@ func (w *walker) next(dst []byte) (batch, []byte, error) {
 			w.want = b.last() + 1
 			return b, out, nil
 		}
-		if now, err := w.view(); err != nil {
-			return batch{}, dst, err
-		} else if now.gone {
+		if w.gone() {
 			continue
 		}
 		missing := errors.Is(err, os.ErrNotExist)

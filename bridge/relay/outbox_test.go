@@ -26,8 +26,10 @@ func TestWithOutbox(t *testing.T) {
 		log.SetPreamble(func() []outbox.Record {
 			return []outbox.Record{{Tag: tagMessage, Data: envelope.AppendMessage(nil, &key)}}
 		})
-		r, err := New(Config{Queue: Outbox(log), Uplinks: []Named{{"fake", u}},
-			Quarantine: func(envelope.Message, string) error { return errors.New("nothing is refused") }})
+		r, err := New(Config{
+			Queue: Outbox(log), Uplinks: []Named{{"fake", u}},
+			Quarantine: func(envelope.Message, string) error { return errors.New("nothing is refused") },
+		})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)

@@ -124,17 +124,21 @@ func anyUplink(t *rapid.T) {
 	}
 	var uplinks []Named
 	for i := range rapid.IntRange(1, 3).Draw(t, "uplinks") {
-		uplinks = append(uplinks, Named{fmt.Sprint(i), &moody{t: t, to: to, refuses: w.refuses, keyOf: w.keyOf,
-			troubles: rapid.IntRange(0, 20).Draw(t, "troubles")}})
+		uplinks = append(uplinks, Named{fmt.Sprint(i), &moody{
+			t: t, to: to, refuses: w.refuses, keyOf: w.keyOf,
+			troubles: rapid.IntRange(0, 20).Draw(t, "troubles"),
+		}})
 	}
-	cfg := Config{Queue: q, Uplinks: uplinks, BatchMessages: rapid.IntRange(1, 20).Draw(t, "batch"),
+	cfg := Config{
+		Queue: q, Uplinks: uplinks, BatchMessages: rapid.IntRange(1, 20).Draw(t, "batch"),
 		Quarantine: func(m envelope.Message, _ string) error {
 			if rapid.IntRange(1, 4).Draw(t, "disk full") == 1 {
 				return errors.New("disk full")
 			}
 			to.kept[number(&m)] = true
 			return nil
-		}}
+		},
+	}
 	for q.Waiting() > 0 {
 		r, err := New(cfg)
 		require.NoError(t, err)

@@ -55,7 +55,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		}
 		return 0
 	}
-	view := io.Writer(stdout)
+	view := stdout
 	if f.json {
 		view = io.Discard
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -124,7 +123,7 @@ func (p *plant) write(edit func(name, text string) string) error {
 	}
 	files := map[string]string{
 		"gateway.yaml": fmt.Sprintf(gatewayYAML, gatewayName, p.nats.URL(), streamName, prefix),
-		"policy.yaml":  policyYAML,
+		"policy.yaml":  fmt.Sprintf(policyYAML, time.Now().AddDate(0, 3, 0).Format(time.DateOnly)),
 		"hub-ca.pem":   string(p.nats.CA.PEM()),
 	}
 	recipients := ""
@@ -189,10 +188,8 @@ func (p *plant) identity() (*envelope.Identity, error) {
 	return envelope.ParseIdentity(b)
 }
 
-// clearPoints names the released points, for the policy file.
-var clearPoints = []string{"*/state", "*/public-counter", "*/nameplate"}
-
-var policyYAML = `fieldseal: policy/v1
+// policyYAML's date is filled in: an exception may not be past its day.
+const policyYAML = `fieldseal: policy/v1
 policy: demo
 revision: 1
 
@@ -204,16 +201,15 @@ levels:
 default: restricted
 
 released:
-  - {points: ["` + strings.Join(clearPoints, `", "`) + `"], why: "Andon board, no recipe content"}
+  - {points: ["*/state", "*/public-counter", "*/nameplate"], why: "Andon board, no recipe content"}
 
 raise:
-  - {points: ["*/recipe*", "*/program*"], level: restricted}
+  - {points: ["*/program*"], level: restricted}
 
 passthrough: {accept: [cose], if_readable: seal}
 
 exceptions:
-  - {allow: connection-not-encrypted, points: ["press-*/*"], why: "the simulated machines speak plain Modbus on the loopback interface", until: ` +
-	time.Now().AddDate(0, 3, 0).Format(time.DateOnly) + `}
+  - {allow: connection-not-encrypted, points: ["press-*/*"], why: "the simulated machines speak plain Modbus on the loopback interface", until: %s}
 `
 
 const gatewayYAML = `fieldseal: gateway/v1

@@ -62,7 +62,7 @@ func (r *reader) read(ctx context.Context, p *plant, untilEnd bool) error {
 		Foreign: func(err error) { r.refuse(err) },
 	}, r.message)
 	if ctx.Err() != nil {
-		return nil
+		err = nil // ended as asked
 	}
 	return err
 }

@@ -20,7 +20,7 @@ func show(ctx context.Context, f flags, view io.Writer, edit func(name, text str
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	p, err := startPlant(dir, f, edit)
 	if err != nil {
 		return nil, err
@@ -86,8 +86,14 @@ func startGateway(p *plant, config *configs.Config) (stop func() error, err erro
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx, nil) }()
 	return func() error {
-		for end := time.Now().Add(5 * time.Second); up(g) && time.Now().Before(end); {
-			time.Sleep(50 * time.Millisecond)
+		look, enough := time.NewTicker(50*time.Millisecond), time.After(5*time.Second)
+		defer look.Stop()
+		for waiting := true; waiting && up(g); {
+			select {
+			case <-look.C:
+			case <-enough:
+				waiting = false
+			}
 		}
 		cancel()
 		return errors.Join(<-ended, log.Close())

@@ -77,8 +77,10 @@ func uplink(t testing.TB, s *natstest.Server) *natsuplink.Uplink {
 
 func newRelay(t testing.TB, log *outbox.Log, u relay.Uplink) *relay.Relay {
 	t.Helper()
-	r, err := relay.New(relay.Config{Queue: relay.Outbox(log), Uplinks: []relay.Named{{Name: "nats", Uplink: u}},
-		Quarantine: func(envelope.Message, string) error { return errors.New("nothing is refused here") }})
+	r, err := relay.New(relay.Config{
+		Queue: relay.Outbox(log), Uplinks: []relay.Named{{Name: "nats", Uplink: u}},
+		Quarantine: func(envelope.Message, string) error { return errors.New("nothing is refused here") },
+	})
 	require.NoError(t, err)
 	return r
 }
@@ -104,8 +106,10 @@ func TestRelayOverRestarts(t *testing.T) {
 	var order []uint64
 	consumed := make(chan error, 1)
 	go func() {
-		consumed <- natsuplink.Consume(ctx, natsuplink.ConsumeConfig{Servers: []string{s.URL()}, Stream: stream, Prefix: prefix,
-			TLS: client, FromStart: true}, func(m envelope.Message) error {
+		consumed <- natsuplink.Consume(ctx, natsuplink.ConsumeConfig{
+			Servers: []string{s.URL()}, Stream: stream, Prefix: prefix,
+			TLS: client, FromStart: true,
+		}, func(m envelope.Message) error {
 			if m.Address.Kind == envelope.KeyFrame && len(order) > 0 {
 				return errors.New("a key frame sent again is not dropped by its id")
 			}
