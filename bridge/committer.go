@@ -38,28 +38,37 @@ type committer struct {
 	events   func(stream.Event)
 	dropOld  bool          // when_full: drop-oldest
 	maxAge   time.Duration // 0: no limit
+	segment  int64         // size of the outbox's segments
 	now      func() time.Time
+	damage   damage
 	lost     atomic.Uint64
 	commits  atomic.Uint64
 	messages atomic.Uint64
+	given    atomic.Uint64 // position up to which the relay was given messages
 
-	mu      sync.Mutex // guards set and extra: the committer's, but for status
-	set     *stream.Set
-	extra   []lostRun        // loss records asked for by the relay
-	pending []stream.Pending // scratch
-	records []outbox.Record  // scratch
-	encoded []byte           // scratch that records point into
+	mu    sync.Mutex // guards set and extra: the committer's, but for status and the relay
+	set   *stream.Set
+	extra []lostRun // loss records asked for
 
-	// The committer's own: what is to be given up, while that has not succeeded.
-	explained bool            // its loss records are built
-	carried   []outbox.Record // what of it is carried on
-	doomed    uint64          // how many messages of it are lost
+	// The committer's own.
+	pending []stream.Pending           // what was drained; the set knows how far it is
+	left    bool                       // more of it is to be built
+	records []outbox.Record            // scratch
+	encoded []byte                     // scratch that records point into
+	told    []string                   // quarantined messages whose loss records are built
+	doomed  *doomed                    // what is being given up, while that has not succeeded
+	signed  map[envelope.Stream]uint64 // position of the last checkpoint that giving up came by
 }
 
+// lostRun asks for one loss record.
 type lostRun struct {
 	run    stream.Lost
 	reason string
+	file   string // of a message in quarantine; empty otherwise
 }
+
+// maxExtra is how many of them one commit takes.
+const maxExtra = 512
 
 // run commits until ctx ends. The error is one after which the outbox has to be
 // opened again.
@@ -100,34 +109,49 @@ func (c *committer) finish() error {
 	if err := c.commit(ctx, c.build); err != nil {
 		return err
 	}
-	return c.commit(ctx, c.set.Close)
+	return c.commit(ctx, func(now time.Time) (bool, error) { return false, c.set.Close(now) })
 }
 
-// commit builds messages and offers them to the outbox until it has them. Once
-// ctx has ended it offers them once.
-func (c *committer) commit(ctx context.Context, build func(time.Time) error) error {
-	if err := c.expire(); errors.Is(err, outbox.ErrFailed) {
-		return fmt.Errorf("the outbox must be opened again: %w", err)
-	} else if err != nil {
-		c.logger.Error("messages past their age could not be given up", "error", err)
-	}
-	c.mu.Lock()
-	err := build(c.now())
-	waiting := len(c.set.Built()) > 0
-	c.mu.Unlock()
-	if err != nil {
-		c.logger.Error("samples could not be sealed and are lost", "error", err)
-		c.events(stream.Event{Name: "seal-failed", Text: err.Error()})
-	}
-	if !waiting {
-		return nil
-	}
+// commit builds messages and offers them to the outbox until it has them, in as
+// many parts as it takes. Once ctx has ended it offers them once.
+func (c *committer) commit(ctx context.Context, build func(time.Time) (left bool, err error)) error {
 	for {
+		if err := c.flush(ctx); err != nil { // what an earlier commit was left with
+			return err
+		}
+		expired, err := c.expire()
+		if errors.Is(err, outbox.ErrFailed) {
+			return fmt.Errorf("the outbox must be opened again: %w", err)
+		} else if err != nil {
+			c.logger.Error("messages past their age could not be given up", "error", err)
+		}
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		left, err := build(c.now())
+		c.mu.Unlock()
+		if err != nil {
+			c.logger.Error("samples could not be sealed and are lost", "error", err)
+			c.events(stream.Event{Name: "seal-failed", Text: err.Error()})
+		}
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		if !left && !expired {
+			return nil
+		}
+	}
+}
+
+// flush offers what is built until the outbox has it. Nothing is built before.
+func (c *committer) flush(ctx context.Context) error {
+	for c.waiting() {
 		err := c.offer()
 		if err == nil {
-			break
+			continue
 		}
-		if errors.Is(err, outbox.ErrFailed) {
+		if errors.Is(err, outbox.ErrFailed) || errors.Is(err, errAccount) {
 			return fmt.Errorf("the outbox must be opened again: %w", err)
 		}
 		if c.intake.stall(err.Error(), errors.Is(err, outbox.ErrFull)) {
@@ -136,8 +160,11 @@ func (c *committer) commit(ctx context.Context, build func(time.Time) error) err
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("the outbox accepts nothing: %w", err)
+			return fmt.Errorf("%w: %w", errStalled, err)
 		case <-time.After(retryEvery):
+		}
+		if _, err := c.expire(); errors.Is(err, outbox.ErrFailed) {
+			return fmt.Errorf("the outbox must be opened again: %w", err)
 		}
 	}
 	if c.intake.resume() {
@@ -147,26 +174,49 @@ func (c *committer) commit(ctx context.Context, build func(time.Time) error) err
 	return nil
 }
 
-// build drains the sinks and builds this commit's messages. Called with mu held.
-func (c *committer) build(now time.Time) error {
-	c.pending = c.pending[:0]
-	c.intake.drained()
-	for _, s := range c.sinks() {
-		c.pending = s.drain(c.pending)
+var (
+	errStalled = errors.New("the outbox accepts nothing")
+	errAccount = errors.New("what the outbox has does not fit the streams")
+)
+
+func (c *committer) waiting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.set.Built()) > 0
+}
+
+// build drains the sinks, unless something drained before is left, and builds
+// this commit's messages. Called with mu held.
+func (c *committer) build(now time.Time) (left bool, err error) {
+	if !c.left {
+		c.pending = c.pending[:0]
+		c.intake.drained()
+		for _, s := range c.sinks() {
+			c.pending = s.drain(c.pending)
+		}
 	}
-	err := c.set.Build(c.pending, now)
-	for _, l := range c.extra {
+	c.left, err = c.set.Build(c.pending, now)
+	n := min(len(c.extra), maxExtra)
+	for _, l := range c.extra[:n] {
 		err = errors.Join(err, c.set.Lost([]stream.Lost{l.run}, l.reason, now))
+		if l.file != "" {
+			c.told = append(c.told, l.file)
+		}
 	}
-	c.extra = nil
-	return err
+	c.extra = c.extra[n:]
+	return c.left || len(c.extra) > 0, err
 }
 
 // offer appends once, making room by the overflow rule where that was declared.
 func (c *committer) offer() error {
+	if c.doomed != nil {
+		return c.drop()
+	}
 	c.encode()
 	_, err := c.log.Append(c.records)
-	if errors.Is(err, outbox.ErrFull) && c.dropOld {
+	if errors.Is(err, outbox.ErrFull) && (c.dropOld || c.log.Stats().Messages == 0) {
+		// Where nothing waits, what fills it is kept for its preamble, because
+		// the newest one is damaged: nothing is lost with it.
 		return c.giveUp("overflow")
 	}
 	if err != nil {
@@ -177,104 +227,29 @@ func (c *committer) offer() error {
 
 func (c *committer) accept() error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.commits.Add(1)
-	c.explained, c.carried = false, nil
 	c.messages.Add(uint64(len(c.set.Built())))
-	return c.set.Accept()
-}
-
-// expire gives up the oldest segments while they are past the maximum age.
-func (c *committer) expire() error {
-	if c.maxAge <= 0 {
-		return nil
-	}
-	for {
-		t, ok := c.log.OldestTime()
-		if !ok || c.now().Sub(t) < c.maxAge {
-			return nil
-		}
-		if err := c.giveUp("expired"); errors.Is(err, errNothingOlder) {
-			return nil // what is too old stands in the segment that is being written
-		} else if err != nil {
-			return err
+	err := c.set.Accept()
+	c.mu.Unlock()
+	for _, file := range c.told {
+		if err := markExplained(file); err != nil { // then it is explained again after the next start
+			c.logger.Error("a message in quarantine cannot be marked as explained", "file", file, "error", err)
 		}
 	}
-}
-
-var errNothingOlder = errors.New("the outbox is full and has no older segment to give up")
-
-// giveUp appends what is built and loss records for the oldest segment, and
-// gives that up. Key frames, checkpoints and loss records in it are carried on:
-// only data is ever lost.
-func (c *committer) giveUp(reason string) error {
-	if !c.explained {
-		if err := c.explainOldest(reason); err != nil {
-			return err
-		}
-	}
-	c.encode()
-	if err := c.log.DropOldest(append(c.records, c.carried...)); err != nil {
-		return err // the loss records stay built, for the next attempt
-	}
-	c.lost.Add(c.doomed)
-	c.logger.Warn("messages were given up", "reason", reason, "messages", c.doomed)
-	c.events(stream.Event{Name: "outbox-" + reason, Text: fmt.Sprintf("%d messages given up; loss records say which", c.doomed)})
-	return c.accept()
-}
-
-// explainOldest builds the loss records of the oldest segment, once.
-func (c *committer) explainOldest(reason string) error {
-	var lost []stream.Lost
-	c.carried, c.doomed = nil, 0
-	ok, err := c.log.Oldest(func(e outbox.Entry) error {
-		if e.Tag != tagMessage && e.Tag != tagAgain {
-			return nil
-		}
-		m, err := envelope.ParseMessage(e.Data)
-		if err != nil {
-			return fmt.Errorf("cannot read message %d of the outbox: %w", e.Position, err)
-		}
-		if m.Address.Kind == envelope.Data || m.Address.Kind == envelope.Passthrough {
-			lost = addLost(lost, &m)
-			c.doomed++
-		} else {
-			c.carried = append(c.carried, outbox.Record{Tag: tagAgain, Data: append([]byte(nil), e.Data...)})
-		}
-		return nil
-	})
+	c.told = c.told[:0]
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errAccount, err)
 	}
-	if !ok {
-		return errNothingOlder
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.set.Lost(lost, reason, c.now()); err != nil {
-		return err
-	}
-	c.explained = true
 	return nil
 }
 
-// addLost adds one message to the runs.
-func addLost(runs []stream.Lost, m *envelope.Message) []stream.Lost {
-	for i := range runs {
-		r := &runs[i]
-		if r.Stream == m.Address.Stream && r.Epoch == m.Epoch && r.Last+1 == m.Sequence {
-			r.Last = m.Sequence
-			return runs
-		}
+// explain asks for loss records in the next commit.
+func (c *committer) explain(runs ...lostRun) {
+	for _, l := range runs {
+		c.lost.Add(l.run.Last - l.run.First + 1)
 	}
-	return append(runs, stream.Lost{Stream: m.Address.Stream, Epoch: m.Epoch, First: m.Sequence, Last: m.Sequence})
-}
-
-// explain asks for a loss record of one message in the next commit.
-func (c *committer) explain(m *envelope.Message, reason string) {
-	c.lost.Add(1)
 	c.mu.Lock()
-	c.extra = append(c.extra, lostRun{addLost(nil, m)[0], reason})
+	c.extra = append(c.extra, runs...)
 	c.mu.Unlock()
 	signal(c.intake.first)
 }
@@ -324,29 +299,4 @@ func (c *committer) streams() []status.Stream {
 		})
 	})
 	return out
-}
-
-// recoverHeads rebuilds where each stream stood from an outbox just opened.
-func recoverHeads(log *outbox.Log) (stream.Heads, error) {
-	heads := make(stream.Heads)
-	err := log.Replay(func(e outbox.Entry) error {
-		switch e.Tag {
-		case tagHead:
-			return heads.State(e.Data)
-		case tagMessage:
-			m, err := envelope.ParseMessage(e.Data)
-			if err != nil {
-				return err
-			}
-			if e.Position == 0 {
-				return nil // a key frame that the preamble carries
-			}
-			return heads.Message(&m)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot recover the streams from the outbox: %w", err)
-	}
-	return heads, nil
 }

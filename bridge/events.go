@@ -79,10 +79,11 @@ func (l *eventLog) write(e stream.Event) {
 
 func (l *eventLog) rotate() error {
 	old := filepath.Join(filepath.Dir(l.path), "events.1.jsonl")
-	if err := errors.Join(l.file.Close(), os.Rename(l.path, old)); err != nil {
-		return fmt.Errorf("cannot begin a new event log: %w", err)
+	err := errors.Join(l.file.Close(), os.Rename(l.path, old))
+	if err != nil {
+		err = fmt.Errorf("cannot begin a new event log: %w", err)
 	}
-	return l.open()
+	return errors.Join(err, l.open()) // or the old one goes on, for the next attempt
 }
 
 // written counts the events since the start.

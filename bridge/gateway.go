@@ -15,10 +15,12 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/bridge/outbox"
+	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/bridge/relay"
 	"github.com/fieldseal/fieldseal/bridge/status"
 	"github.com/fieldseal/fieldseal/bridge/stream"
 	"github.com/fieldseal/fieldseal/configs"
+	"github.com/fieldseal/fieldseal/policy"
 )
 
 // How long the parts of a shutdown may take. Together they stay below 8 s.
@@ -55,12 +57,14 @@ type Gateway struct {
 	endpoints []endpoint
 	sinks     []*sink
 	leftOut   []status.LeftOut
+
+	firstPause time.Duration // before a source that ended is run again
 }
 
 // New takes the state folder, opens the outbox and builds everything. It
 // connects to nothing.
 func New(o Options) (_ *Gateway, err error) {
-	g := &Gateway{config: o.Config, logger: o.Logger, now: o.Now, version: o.Version}
+	g := &Gateway{config: o.Config, logger: o.Logger, now: o.Now, version: o.Version, firstPause: time.Second}
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
@@ -90,8 +94,8 @@ func New(o Options) (_ *Gateway, err error) {
 			g.leaveOut(p.Machine, p)
 		}
 	}
-	err = g.buildMachines()
-	return g, err
+	g.buildMachines()
+	return g, nil
 }
 
 // buildCommitter opens the outbox and goes on where its streams ended.
@@ -112,34 +116,54 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	if err != nil {
 		return err
 	}
+	segment := segmentSize(g.config.Outbox.MaxSize)
 	if g.log, err = outbox.Open(outbox.Options{
-		Dir: filepath.Join(g.config.State, "outbox"), Key: secret, MaxSize: g.config.Outbox.MaxSize, Now: g.now,
+		Dir: filepath.Join(g.config.State, "outbox"), Key: secret, MaxSize: g.config.Outbox.MaxSize, SegmentSize: segment, Now: g.now,
 	}); err != nil {
 		return fmt.Errorf("cannot open the outbox: %w", err)
 	}
-	heads, err := recoverHeads(g.log)
+	g.committer = &committer{
+		log: g.log, intake: newIntake(), sinks: func() []*sink { return g.sinks }, logger: g.logger, segment: segment,
+		events: g.events.write, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
+		now: g.now, damage: damage{log: g.log, trust: g.trust()}, signed: make(map[envelope.Stream]uint64),
+	}
+	heads, lost, err := recoverStreams(g.log, &g.committer.damage)
 	if err != nil {
 		return err
 	}
-	for _, d := range g.log.Damage() {
-		g.logger.Error("the outbox was damaged", "lost", fmt.Sprint(d))
-		g.events.write(stream.Event{Name: "outbox-damaged", Text: fmt.Sprint(d)})
+	if len(lost) > 0 {
+		g.committer.reportDamage(lost)
+	}
+	quarantined, err := unexplained(g.config.State)
+	if err != nil {
+		return err
 	}
 	if g.start, err = nextStart(g.config.State); err != nil {
 		return err
 	}
 	set := stream.Config{
 		Gateway: g.config.Gateway, Signer: envelope.Signer{Gateway: g.config.Gateway, Key: signing},
-		Start: g.start, IDKey: ids, Levels: levels,
+		Start: g.start, IDKey: ids, Levels: levels, CommitBytes: int(segment / 4),
 	}
 	_, _ = rand.Read(set.Instance[:])
-	g.committer = &committer{
-		log: g.log, intake: newIntake(), sinks: func() []*sink { return g.sinks }, logger: g.logger,
-		events: g.events.write, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
-		now: g.now, set: stream.NewSet(set, heads),
-	}
+	g.committer.set = stream.NewSet(set, heads)
+	g.committer.explain(append(lost, quarantined...)...)
 	g.log.SetPreamble(g.committer.preamble)
 	return nil
+}
+
+// trust is what the trust file says of this gateway.
+func (g *Gateway) trust() *envelope.Trust {
+	own := g.config.Trust.Gateways[g.config.Gateway]
+	return &envelope.Trust{Gateways: map[string]envelope.GatewayKeys{
+		g.config.Gateway: {{Public: own.SigningKey, Until: own.Until}},
+	}}
+}
+
+// segmentSize is that of the outbox: 4 MiB, and less where the whole is small,
+// since overflow gives up a segment at a time.
+func segmentSize(maxSize int64) int64 {
+	return min(4<<20, max(maxSize/8, 512<<10), maxSize/4)
 }
 
 // levels joins the policy's levels with the keys of the trust file.
@@ -171,18 +195,21 @@ func (g *Gateway) buildRelay(keys *keystore.Store) error {
 		return err
 	}
 	g.relay, err = relay.New(relay.Config{
-		Queue: relay.Outbox(g.log), Uplinks: uplinks, Logger: g.logger,
+		Queue: watchedQueue{relay.Outbox(g.log), g.committer}, Uplinks: uplinks, Logger: g.logger,
 		Events: func(name, text string) { g.events.write(stream.Event{Name: name, Text: text}) },
 		Quarantine: func(m envelope.Message, reason string) error {
 			q := quarantined{
 				Reason: reason, Stream: m.Address.Stream.String(), Kind: m.Address.Kind.String(),
 				Epoch: m.Epoch.String(), Sequence: m.Sequence, Message: envelope.AppendMessage(nil, &m),
 			}
-			if err := putInQuarantine(g.config.State, hex.EncodeToString(m.ID[:])+".json", q); err != nil {
+			file, err := putInQuarantine(g.config.State, hex.EncodeToString(m.ID[:])+".json", q)
+			if err != nil {
 				return err
 			}
 			g.events.write(stream.Event{Name: "message-quarantined", Machine: m.Address.Stream.Machine, Text: reason})
-			g.committer.explain(&m, "quarantined: "+reason)
+			if m.Sequence > 0 { // a record that cannot be read names no message
+				g.committer.explain(quarantineRun(&m, reason, file))
+			}
 			return nil
 		},
 	})
@@ -190,7 +217,7 @@ func (g *Gateway) buildRelay(keys *keystore.Store) error {
 }
 
 // buildMachines makes a sink for each machine and attaches it to its endpoint.
-func (g *Gateway) buildMachines() error {
+func (g *Gateway) buildMachines() {
 	sinks := make(map[string]*sink)
 	machines := make([]configs.Machine, 0, len(g.config.Machines))
 	for _, m := range g.config.Machines {
@@ -202,20 +229,15 @@ func (g *Gateway) buildMachines() error {
 		sinks[m.Name] = g.newSink(&m)
 	}
 	out := make(map[string]bool)
-	endpoints, err := wireSources(machines, sinks, g.logger, func(machine string, err error) {
+	g.endpoints = wireSources(machines, sinks, g.logger, func(machine string, err error) {
 		out[machine] = true
 		g.leaveOut(machine, err)
 	})
-	if err != nil {
-		return err
-	}
-	g.endpoints = endpoints
 	for _, m := range machines {
 		if !out[m.Name] {
 			g.sinks = append(g.sinks, sinks[m.Name])
 		}
 	}
-	return nil
 }
 
 // readable refuses a machine with points that would be sealed for nobody.
@@ -226,9 +248,9 @@ func (g *Gateway) readable(m *configs.Machine) error {
 		return err
 	}
 	set := stream.Config{Levels: levels}
-	for i, d := range g.config.Policy.Compile(m.Name, points, 2, g.now()).Decisions {
+	for i, d := range g.config.Policy.Compile(m.Name, points, point.Encrypted, g.now()).Decisions {
 		l, _ := g.config.Policy.Level(d.Level)
-		if l.Send == 0 && len(set.Readers(m.Name, d.Level)) == 0 {
+		if l.Send == policy.SendSealed && len(set.Readers(m.Name, d.Level)) == 0 {
 			return fmt.Errorf("point %s: nobody may read level %s of this machine; give one of its recipients this machine in `only:` of the trust file", points[i].Name, d.Level)
 		}
 	}
@@ -276,12 +298,16 @@ func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
 	if err == nil {
 		err = g.committer.finish()
 	}
+	if errors.Is(err, errStalled) { // a full outbox may still be delivered
+		g.logger.Error("what was read last could not be accepted and is lost", "error", err)
+		err = nil
+	}
 	if err == nil {
 		g.drain(hurry)
 	}
 	endRelay()
 	rest.Wait()
-	if cause := context.Cause(stopped); ctx.Err() == nil && cause != nil {
+	if cause := context.Cause(stopped); ctx.Err() == nil && !errors.Is(err, cause) {
 		err = errors.Join(cause, err)
 	}
 	return errors.Join(err, g.Close())

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -44,11 +45,11 @@ func policyPoints(m *configs.Machine) []policy.Point {
 }
 
 // supervise runs one source until ctx ends. A source that gives up, or panics,
-// ends neither another one nor the gateway: after a pause it is run again,
-// unless its configuration is what is wrong.
+// ends neither another one nor the gateway: after a pause another one takes its
+// place, unless its configuration is what is wrong.
 func (g *Gateway) supervise(ctx context.Context, e endpoint) {
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = time.Second, time.Minute
+	pause.InitialInterval, pause.MaxInterval = g.firstPause, time.Minute
 	for {
 		err := runSource(ctx, e.source)
 		if ctx.Err() != nil {
@@ -56,8 +57,7 @@ func (g *Gateway) supervise(ctx context.Context, e endpoint) {
 		}
 		g.logger.Error("a source ended", "endpoint", e.name, "error", err)
 		g.events.write(stream.Event{Name: "source-ended", Text: fmt.Sprintf("%s: %v", e.name, err)})
-		var config *point.ConfigError
-		if errors.As(err, &config) {
+		if isConfig(err) {
 			return
 		}
 		select {
@@ -65,18 +65,42 @@ func (g *Gateway) supervise(ctx context.Context, e endpoint) {
 			return
 		case <-time.After(pause.NextBackOff()):
 		}
+		if e.source, err = e.again(); err != nil { // it could be made before
+			g.logger.Error("a source cannot be made again", "endpoint", e.name, "error", err)
+			return
+		}
 	}
+}
+
+func isConfig(err error) bool {
+	var config *point.ConfigError
+	return errors.As(err, &config)
 }
 
 func runSource(ctx context.Context, s Source) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			// The panic's own text may quote what the machine sent.
-			err = fmt.Errorf("panic of type %T\n%s", r, debug.Stack())
+			// The panic's own text may quote what the machine sent, and so may
+			// the arguments of a stack trace.
+			err = fmt.Errorf("panic of type %T at %s", r, frames())
 		}
 	}()
 	if err := s.Run(ctx); err != nil {
 		return err
 	}
 	return errors.New("ended without being asked to")
+}
+
+// frames names the functions on the stack above a panic.
+func frames() string {
+	var pc [16]uintptr
+	var out []string
+	next := runtime.CallersFrames(pc[:runtime.Callers(3, pc[:])])
+	for {
+		f, more := next.Next()
+		out = append(out, fmt.Sprintf("%s:%d", f.Function, f.Line))
+		if !more {
+			return strings.Join(out, " ")
+		}
+	}
 }

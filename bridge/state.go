@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fieldseal/fieldseal/bridge/envelope"
 )
 
 // ErrInUse means that another process has the state folder.
@@ -84,7 +86,12 @@ func writeDurably(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	d, err := os.Open(filepath.Dir(path))
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder makes the names in a folder durable.
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -93,26 +100,76 @@ func writeDurably(path string, b []byte) error {
 
 // quarantined is what is kept of a message that no uplink can ever accept.
 type quarantined struct {
-	Reason   string `json:"reason"`
-	Stream   string `json:"stream"`
-	Kind     string `json:"kind"`
-	Epoch    string `json:"epoch"`
-	Sequence uint64 `json:"sequence"`
-	Message  []byte `json:"message"` // as the outbox held it: sealed where it was sealed
+	Reason    string `json:"reason"`
+	Stream    string `json:"stream"`
+	Kind      string `json:"kind"`
+	Epoch     string `json:"epoch"`
+	Sequence  uint64 `json:"sequence"`
+	Message   []byte `json:"message"`   // as the outbox held it: sealed where it was sealed
+	Explained bool   `json:"explained"` // its loss record is in the outbox
 }
 
 // putInQuarantine keeps a message that was refused for good.
-func putInQuarantine(dir, name string, q quarantined) error {
+func putInQuarantine(dir, name string, q quarantined) (file string, err error) {
 	folder := filepath.Join(dir, "quarantine")
 	if err := os.MkdirAll(folder, 0o700); err != nil {
-		return fmt.Errorf("cannot make the quarantine folder: %w", err)
+		return "", fmt.Errorf("cannot make the quarantine folder: %w", err)
 	}
+	file = filepath.Join(folder, name)
 	b, err := json.Marshal(q)
 	if err != nil {
-		return fmt.Errorf("cannot encode a refused message: %w", err)
+		return "", fmt.Errorf("cannot encode a refused message: %w", err)
 	}
-	if err := writeDurably(filepath.Join(folder, name), b); err != nil {
-		return fmt.Errorf("cannot keep a refused message: %w", err)
+	if err := writeDurably(file, b); err != nil {
+		return "", fmt.Errorf("cannot keep a refused message: %w", err)
 	}
-	return nil
+	return file, syncFolder(dir)
+}
+
+func readQuarantined(file string) (q quarantined, err error) {
+	b, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(b, &q)
+	}
+	return q, err
+}
+
+// markExplained notes that the loss record of a refused message is in the
+// outbox. A message that was taken out of quarantine meanwhile stays out.
+func markExplained(file string) error {
+	q, err := readQuarantined(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	q.Explained = true
+	b, err := json.Marshal(q)
+	if err != nil {
+		return err
+	}
+	return writeDurably(file, b)
+}
+
+// unexplained gives the refused messages whose loss record a crash prevented.
+func unexplained(dir string) (runs []lostRun, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "quarantine", "*.json"))
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		q, err := readQuarantined(file)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the quarantine: %w", err)
+		}
+		if m, err := envelope.ParseMessage(q.Message); err == nil && !q.Explained && m.Sequence > 0 {
+			runs = append(runs, quarantineRun(&m, q.Reason, file))
+		}
+	}
+	return runs, nil
+}
+
+func quarantineRun(m *envelope.Message, reason, file string) lostRun {
+	return lostRun{run: addLost(nil, m)[0], reason: "quarantined: " + reason, file: file}
 }

@@ -35,35 +35,47 @@ type Sharer interface {
 // endpoint is one source and how it is called in logs.
 type endpoint struct {
 	name   string
-	source interface {
-		Source
-		Sharer
-	}
+	source Source
+	again  func() (Source, error) // makes another one, with the same machines: a source runs once
 }
 
 // wireSources makes one source for each endpoint and attaches the machines
 // behind it. A machine that cannot be attached is left out and reported.
-func wireSources(machines []configs.Machine, sinks map[string]*sink, logger *slog.Logger, leftOut func(machine string, err error)) ([]endpoint, error) {
-	var out []endpoint
-	at := make(map[modbus.Spec]int)
+func wireSources(machines []configs.Machine, sinks map[string]*sink, logger *slog.Logger, leftOut func(machine string, err error)) []endpoint {
+	var order []modbus.Spec
+	at := make(map[modbus.Spec][]*configs.Machine)
 	for i := range machines {
 		m := &machines[i]
-		k, ok := at[m.Connect]
-		if !ok {
-			s, err := modbus.New(m.Connect, modbus.Options{Logger: logger.With("endpoint", m.Connect.URL)})
-			if err != nil {
-				leftOut(m.Name, err)
-				continue
-			}
-			k = len(out)
-			at[m.Connect] = k
-			out = append(out, endpoint{m.Connect.URL, s})
+		if at[m.Connect] == nil {
+			order = append(order, m.Connect)
 		}
-		if err := out[k].source.Attach(point.Machine{Name: m.Name, Spec: &m.Modbus}, sinks[m.Name]); err != nil {
-			leftOut(m.Name, err)
-		}
+		at[m.Connect] = append(at[m.Connect], m)
 	}
-	return out, nil
+	var out []endpoint
+	for _, spec := range order {
+		connect := func(leftOut func(string, error)) (Source, error) {
+			s, err := modbus.New(spec, modbus.Options{Logger: logger.With("endpoint", spec.URL)})
+			if err != nil {
+				return nil, err
+			}
+			for _, m := range at[spec] {
+				if err := s.Attach(point.Machine{Name: m.Name, Spec: &m.Modbus}, sinks[m.Name]); err != nil {
+					leftOut(m.Name, err)
+				}
+			}
+			return s, nil
+		}
+		s, err := connect(leftOut)
+		if err != nil {
+			for _, m := range at[spec] {
+				leftOut(m.Name, err)
+			}
+			continue
+		}
+		again := func() (Source, error) { return connect(func(string, error) {}) } // those are left out already
+		out = append(out, endpoint{spec.URL, s, again})
+	}
+	return out
 }
 
 // wireUplinks makes the uplinks in the order of the configuration.

@@ -28,7 +28,7 @@ type file struct {
 // add notes a problem.
 func (f *file) add(p Problem) {
 	p.File, p.Machine = f.path, f.machine
-	p.Fatal = f.fatal && !p.Note && !p.Exception
+	p.Fatal = f.fatal && !p.Note && !p.Stops
 	*f.problems = append(*f.problems, p)
 }
 

@@ -29,6 +29,9 @@ type Metrics struct {
 	Listen  string // loopback address and port, or the path of a socket
 }
 
+// leastOutbox is the smallest outbox: four segments of 4 MiB.
+const leastOutbox = 16 << 20
+
 // gateway reads the gateway file and everything it names.
 func (l *loader) gateway(d *document) *Config {
 	m, _, ok := d.top("gateway")
@@ -56,8 +59,10 @@ func (l *loader) gateway(d *document) *Config {
 	m.notYet("console")
 	m.done()
 
+	before := len(l.problems)
 	trust := l.trust(l.follow(trustFile))
 	pol := l.policy(l.follow(policyFile), c.Location, trust)
+	sound := pol != nil && trust != nil && !Fatal(l.problems[before:])
 	if trust != nil {
 		c.Trust = *trust
 		l.enrolled(name, c.Gateway, trust)
@@ -66,7 +71,13 @@ func (l *loader) gateway(d *document) *Config {
 		c.Policy = *pol
 	}
 	l.templates(templates)
-	c.Machines = l.machines(machines, pol, trust)
+	readers, whole := l.machines(machines, pol, trust)
+	l.decide(pol, trust, readers, sound, whole)
+	for _, r := range readers {
+		if l.found(r) == 0 {
+			c.Machines = append(c.Machines, r.m)
+		}
+	}
 	return c
 }
 
@@ -104,8 +115,8 @@ func outbox(n node) (o Outbox) {
 		switch {
 		case err != nil:
 			size.wrong("'max_size' is no size: "+err.Error(), example)
-		case v < 1<<20:
-			size.wrong("'max_size' is less than 1MiB", example)
+		case v < leastOutbox:
+			size.wrong("'max_size' is less than the "+itoa(leastOutbox>>20)+"MiB that the outbox needs", example)
 		default:
 			o.MaxSize = v
 		}

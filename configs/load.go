@@ -8,7 +8,9 @@
 // but does not honour: what has no effect must not look as if it had.
 //
 // A problem in the gateway, policy or trust file stops a start ([Fatal]); one in
-// a machine's file leaves out that machine only.
+// a machine's file leaves out that machine only ([Problem.LeavesOut]). Points
+// that ask for more than their connection gives only stop (Problem.Stops), and
+// so do those of an exception that is past its day.
 package configs
 
 import (
@@ -90,4 +92,5 @@ type loader struct {
 	now      func() time.Time
 	alone    bool // one file, without the others and without a clock
 	problems []Problem
+	rules    []*rule // of the policy
 }

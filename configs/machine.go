@@ -45,13 +45,13 @@ type machineReader struct {
 	places            map[string]map[string]node // point, or none for the machine → key → value
 }
 
-// machines reads the files of all machines and gives those without problems.
-func (l *loader) machines(n node, p *policy.Policy, t *Trust) []Machine {
+// machines reads the files of all machines. whole tells that none of them has a
+// problem.
+func (l *loader) machines(n node, p *policy.Policy, t *Trust) (readers []*machineReader, whole bool) {
 	files, ok := l.matching(n)
 	if ok && len(files) == 0 {
 		n.wrong(quote(n.y.Value)+" matches no file: the gateway polls nothing", "write a file for each machine, or correct the pattern")
 	}
-	var readers []*machineReader
 	for _, path := range files {
 		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 		f := &file{path: path, machine: name, problems: &l.problems}
@@ -70,18 +70,13 @@ func (l *loader) machines(n node, p *policy.Policy, t *Trust) []Machine {
 	slices.SortStableFunc(ranked, func(a, b *machineReader) int { return cmp.Compare(l.found(a), l.found(b)) })
 	l.distinct(ranked)
 	l.endpoints(ranked)
-	var machines []Machine
-	for _, r := range readers {
-		if l.found(r) == 0 {
-			machines = append(machines, r.m)
-		}
-	}
-	return machines
+	broken := func(r *machineReader) bool { return l.found(r) > 0 }
+	return readers, len(files) > 0 && len(readers) == len(files) && !slices.ContainsFunc(readers, broken)
 }
 
-// found counts the problems of a machine's file: 0, or 1 for any number.
+// found counts the problems that leave out a machine: 0, or 1 for any number.
 func (l *loader) found(r *machineReader) int {
-	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.File == r.m.File && !p.Note }) {
+	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.File == r.m.File && !p.Note && !p.Stops }) {
 		return 1
 	}
 	return 0
@@ -272,7 +267,7 @@ func (l *loader) distinct(readers []*machineReader) {
 
 // endpoints compares the machines that share one.
 func (l *loader) endpoints(readers []*machineReader) {
-	first, devices := map[string]*machineReader{}, map[string]*machineReader{}
+	first := map[string]*machineReader{}
 	for _, r := range readers {
 		if r.m.Connect.URL == "" {
 			continue
@@ -282,13 +277,6 @@ func (l *loader) endpoints(readers []*machineReader) {
 		} else if other.m.Connect.Timeout != r.m.Connect.Timeout {
 			r.connect.wrong("the timeout is "+r.m.Connect.Timeout.String()+" here, and "+other.m.Connect.Timeout.String()+" in "+other.m.File+", for one connection",
 				"write the same timeout in both")
-		}
-		device := r.m.Connect.URL + " " + itoa(int(r.m.Modbus.UnitID))
-		if other, same := devices[device]; same {
-			r.connect.note("the machine "+quote(other.m.Name)+" reads the same unit of the same address",
-				"a label there does not bind points here: give each register one sensitivity")
-		} else {
-			devices[device] = r
 		}
 	}
 }

@@ -41,7 +41,7 @@ var mistakes = []struct {
 	{"gateway-outbox-missing.yaml", []string{`gateway.yaml:1:1: 'outbox' is missing; write outbox: {max_size: 512MiB, max_age: 7d, when_full: drop-oldest}`}},
 	{"gateway-outbox-number.yaml", []string{`gateway.yaml:18:20: 'max_size' is no size: the units are KiB, MiB and GiB; write max_size: 512MiB`}},
 	{"gateway-outbox-size.yaml", []string{`gateway.yaml:18:20: 'max_size' is no size: the units are KiB, MiB and GiB; write max_size: 512MiB`}},
-	{"gateway-outbox-small.yaml", []string{`gateway.yaml:18:20: 'max_size' is less than 1MiB; write max_size: 512MiB`}},
+	{"gateway-outbox-small.yaml", []string{`gateway.yaml:18:20: 'max_size' is less than the 16MiB that the outbox needs; write max_size: 512MiB`}},
 	{"gateway-policy-missing.yaml", []string{`gateway.yaml:4:9: cannot read 'polcy.yaml': there is no such file; write its path from this file's folder`}},
 	{"gateway-prefix.yaml", []string{`gateway.yaml:15:15: 'plant..augsburg' is no prefix; write letters, digits, dashes and underscores, with single dots between`}},
 	{"gateway-servers-password.yaml", []string{`gateway.yaml:13:17: item 1 of 'servers' has a user or password in it; write tls://HOST:PORT; the gateway shows its certificate, and secrets are never in these files`}},
@@ -165,6 +165,10 @@ var mistakes = []struct {
 	{"policy-accept-twice.yaml", []string{`policy.yaml:15:30: 'cose' is in the list already; write it once`}},
 	{"policy-accept.yaml", []string{`policy.yaml:15:30: unknown format 'pgp'; write cose, jwe or opaque`}},
 	{"policy-allow.yaml", []string{`policy.yaml:17:13: unknown exception 'connection-unencrypted'; write connection-not-encrypted or connection-not-authenticated`}},
+	{"policy-authenticated.yaml", []string{
+		`machines/press-3.yaml:5:12: level 'internal' asks for a connection that is authenticated, this one is any: oil-temperature, oil-level, alarms-overload, alarms-guard-open and pump-off stop; have it approved for a time: add this to 'exceptions' of the policy, with the reason
+  - {allow: connection-not-authenticated, points: ["press-3/oil-temperature", "press-3/oil-level", "press-3/alarms-overload", "press-3/alarms-guard-open", "press-3/pump-off"], why: "", until: 2027-02-22}`,
+	}},
 	{"policy-clear-to.yaml", []string{`policy.yaml:6:37: 'to' is for sealed levels, and this one is clear; remove it, or write send: sealed`}},
 	{"policy-connection-missing.yaml", []string{`policy.yaml:6:5: 'connection' is missing in item 1 of 'levels'; write any, authenticated or encrypted`}},
 	{"policy-default-clear.yaml", []string{`policy.yaml:10:10: the default level 'public' sends in clear; name a level that seals: what nobody labelled must not leave in clear`}},
@@ -179,9 +183,25 @@ var mistakes = []struct {
 	{"policy-level-name.yaml", []string{`policy.yaml:9:12: 'Secret' is no name; write secret: names are lower case letters, digits and dashes`}},
 	{"policy-level-order.yaml", []string{`policy.yaml:9:5: level 'secret' sends more openly than 'restricted' before it; put the least sensitive level first`}},
 	{"policy-level-twice.yaml", []string{`policy.yaml:7:12: the level 'public' is on line 6 already; write another name`}},
+	{"policy-no-match.yaml", []string{
+		`policy.yaml:12:30: note: 'press-9/state' matches no point; correct the pattern, or remove it`,
+		`policy.yaml:12:45: note: 'press-3/oil-*' is released, and no point of it is labelled with a level that sends in clear: they leave sealed; label them 'public' in the machine's file, or remove the release`,
+		`policy.yaml:12:60: note: '*/r?m-force' is released, and no point of it is labelled with a level that sends in clear: they leave sealed; label them 'public' in the machine's file, or remove the release`,
+		`policy.yaml:14:29: note: 'mixer-*/*' matches no point; correct the pattern, or remove it`,
+		`policy.yaml:17:61: note: '*/recipe' matches no point; correct the pattern, or remove it`,
+	}},
+	{"policy-not-accepted.yaml", []string{
+		`machines/press-3.yaml:23:18: note: point 'torque-log' is sealed like any other, although the device encrypts it: the policy does not accept 'cose'; add it to 'accept' under 'passthrough' of the policy`,
+	}},
+	{"policy-not-released.yaml", []string{
+		`machines/press-3.yaml:15:63: note: point 'state' is labelled 'public', and the policy does not release it: it leaves as 'restricted'; add press-3/state to 'released' of the policy, or label it 'restricted'`,
+	}},
 	{"policy-pad-text.yaml", []string{`policy.yaml:8:85: 'pad' is a text; write true or false`}},
 	{"policy-pattern.yaml", []string{`policy.yaml:12:15: pattern "press-3" has no slash; write machine/point, such as "press-3/*" or "*/press-3"`}},
-	{"policy-raise-unknown.yaml", []string{`policy.yaml:14:36: unknown level 'top-secret'; write public, internal, restricted or secret`}},
+	{"policy-raise-unknown.yaml", []string{`policy.yaml:14:37: unknown level 'top-secret'; write public, internal, restricted or secret`}},
+	{"policy-readable-by.yaml", []string{
+		`machines/press-3.yaml:24:18: note: point 'torque-log' is sealed like any other, although the device encrypts it: level 'restricted' is not for engineering; add them to its 'to', or have the device encrypt for historian only`,
+	}},
 	{"policy-recipient-unknown.yaml", []string{`policy.yaml:7:41: unknown recipient 'historan'; did you mean 'historian'? (the trust file lists them)`}},
 	{"policy-revision.yaml", []string{`policy.yaml:3:11: 'revision' is out of range; write a number from 1 to 2147483647`}},
 	{"policy-sealed-to-nobody.yaml", []string{`policy.yaml:7:5: 'to' is missing in item 2 of 'levels'; name who can open what this level sends`}},
@@ -189,18 +209,38 @@ var mistakes = []struct {
 	{"policy-to-twice.yaml", []string{`policy.yaml:7:52: 'historian' is in the list already; write it once`}},
 	{"policy-until-impossible.yaml", []string{`policy.yaml:17:109: 'until' is no date; write a day such as 2027-03-31`}},
 	{"policy-until-missing.yaml", []string{`policy.yaml:17:5: 'until' is missing in item 1 of 'exceptions'; write its last day, such as until: 2027-03-31`}},
-	{"policy-until-past.yaml", []string{`policy.yaml:17:109: the exception 'connection-not-encrypted' (policy.yaml:17) ended with 2026-11-21: the points it covered stop; remove it, or have a later day approved`}},
+	{"policy-until-past.yaml", []string{
+		`policy.yaml:17:109: the exception 'connection-not-encrypted' (policy.yaml:17) ended with 2026-11-21: press-3/ram-force and press-3/program-name stop; remove it, or have a later day approved`,
+	}},
+	{"policy-until-unneeded.yaml", []string{
+		`policy.yaml:18:104: note: the exception 'connection-not-authenticated' (policy.yaml:18) ended with 2026-10-31: no point needs it; remove it`,
+		`policy.yaml:19:93: note: the exception 'connection-not-encrypted' (policy.yaml:19) ended with 2026-10-31: no point needs it; remove it`,
+	}},
 	{"policy-until.yaml", []string{`policy.yaml:17:109: 'until' is no date; write a day such as 2027-03-31`}},
-	{"policy-why-empty.yaml", []string{`policy.yaml:12:36: 'why' is an empty text; write something or remove the key`}},
+	{"policy-why-empty.yaml", []string{`policy.yaml:12:36: 'why' is an empty text; write the reason, for those who approve it`}},
 	{"policy-why-missing.yaml", []string{`policy.yaml:12:5: 'why' is missing in item 1 of 'released'; write the reason, for those who approve it`}},
+	{"tree-bits", []string{
+		`machines/a.yaml:5:29: point 'temperature' (and 1 more) has level 'internal' here, and 'restricted' as 'program-name' in machines/press-3.yaml, which reads the same registers of the same machine; give it the same sensitivity in both, or read it in one`,
+		`machines/press-3.yaml:7:82: note: point 'alarms-guard' is labelled 'public', and the policy does not release it: it leaves as 'restricted'; add press-3/alarms-guard to 'released' of the policy, or label it 'restricted'`,
+	}},
 	{"tree-broken-neighbour", []string{ // which has the name first, but does not start
 		`machines/a.yaml:2:10: the machine 'press-3' is in machines/press-3.yaml already; write another name`,
 		`machines/a.yaml:3:19: the timeout is 2s here, and 1s in machines/press-3.yaml, for one connection; write the same timeout in both`,
-		`machines/a.yaml:3:19: note: the machine 'press-3' reads the same unit of the same address; a label there does not bind points here: give each register one sensitivity`,
 		`machines/a.yaml:3:68: unknown key 'colour'; write connect, timeout, unit_id, order or reads`,
 	}},
+	{"tree-connection", []string{
+		`machines/a.yaml:3:31: level 'restricted' asks for a connection that is encrypted, this one is any: force and stroke stop; have it approved for a time: add this to 'exceptions' of the policy, with the reason
+  - {allow: connection-not-encrypted, points: ["press-2/force", "press-2/stroke"], why: "", until: 2027-02-22}`,
+		`machines/b.yaml:3:31: level 'restricted' asks for a connection that is encrypted, this one is any: zone-1, zone-2, zone-3, zone-4, zone-5 and 2 more stop; have it approved for a time: add this to 'exceptions' of the policy, with the reason
+  - {allow: connection-not-encrypted, points: ["press-1/*"], why: "", until: 2027-02-22}`,
+	}},
 	{"tree-machine-twice", []string{`machines/press-3.yaml:2:10: the machine 'press-3' is in machines/a.yaml already; write another name`}},
-	{"tree-same-unit", []string{`machines/press-3.yaml:3:19: note: the machine 'press-2' reads the same unit of the same address; a label there does not bind points here: give each register one sensitivity`}},
+	{"tree-same-registers", []string{
+		`machines/a.yaml:5:23: point 'state' (and 1 more) has level 'internal' here, and 'restricted' as 'program-name' in machines/press-3.yaml, which reads the same registers of the same machine; give it the same sensitivity in both, or read it in one`,
+	}},
+	{"tree-same-unit", []string{
+		`machines/press-3.yaml:3:19: note: the machine 'press-2' reads the same unit of the same address; a label there does not bind points here: give each register one sensitivity`,
+	}},
 	{"tree-template", []string{`templates/a.yaml:1:12: a template file is understood but not honoured by this version; remove it`}},
 	{"tree-timeouts", []string{`machines/press-3.yaml:3:19: the timeout is 2s here, and 1s in machines/a.yaml, for one connection; write the same timeout in both`}},
 	{"trust-expired.yaml", []string{`gateway.yaml:2:10: note: the trust file lists the gateway 'gw-1' until 2026-11-20, which is past; receivers refuse what it signs: write a later day there`}},
@@ -210,6 +250,9 @@ var mistakes = []struct {
 	}},
 	{"trust-key-missing.yaml", []string{`trust.yaml:6:29: cannot read 'keys/historian-2.pub': there is no such file; write its path from this file's folder`}},
 	{"trust-no-recipients.yaml", []string{`trust.yaml:5:13: 'recipients' is empty; write at least one`}},
+	{"trust-only-nobody.yaml", []string{
+		`machines/press-3.yaml:2:10: nobody may read level 'restricted' of this machine (ram-force, program-name and torque-log): 'only' in the trust file keeps engineering from it; add "press-3/*" to 'only' of one of them there`,
+	}},
 	{"trust-only.yaml", []string{`trust.yaml:6:132: pattern 'press-*/state' names points; write machines with all their points, such as "press-*/*"`}},
 	{"trust-revision-text.yaml", []string{`trust.yaml:2:11: 'revision' is a text; write a number`}},
 	{"trust-same-key.yaml", []string{`trust.yaml:5:9: gateway 'gw-9' has the signing key of 'gw-1'; write its own: receivers could not tell the two apart`}},
@@ -233,7 +276,7 @@ func TestMistakes(t *testing.T) {
 			for _, p := range problems {
 				machine := strings.Contains(p.File, "/machines/")
 				assert.Equal(t, machine, p.Machine != "", "%v", p)
-				if !p.Note && !p.Exception && !strings.Contains(p.File, "/templates/") {
+				if !p.Note && !p.Stops && !strings.Contains(p.File, "/templates/") {
 					assert.Equal(t, !machine, p.Fatal, "%v", p)
 				}
 				assert.NotContains(t, p.String(), "hunter2", "a secret is quoted")

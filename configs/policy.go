@@ -3,6 +3,7 @@ package configs
 import (
 	"crypto/sha256"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/point"
@@ -41,12 +42,14 @@ func (l *loader) policy(d *document, zone *time.Location, trust *Trust) *policy.
 	m.notYet("events")
 	for _, item := range m.get("released").list() {
 		e := item.mapping()
-		p.Released = append(p.Released, policy.Release{Points: r.points(e), Why: why(e), Where: item.where()})
+		n := r.rule(e)
+		n.release = true
+		p.Released = append(p.Released, policy.Release{Points: n.patterns, Why: why(e), Where: item.where()})
 		e.done()
 	}
 	for _, item := range m.get("raise").list() {
 		e := item.mapping()
-		raise := policy.Raise{Points: r.points(e), Where: item.where()}
+		raise := policy.Raise{Points: r.rule(e).patterns, Where: item.where()}
 		raise.Level, _ = e.need("level", "name the level").level(p)
 		p.Raise = append(p.Raise, raise)
 		e.done()
@@ -64,12 +67,16 @@ func revision(m *mapping) int {
 	return int(v)
 }
 
-func (r *policyReader) points(m *mapping) []policy.Pattern {
-	return m.need("points", `write patterns of machine/point: ["press-3/*"]`).patterns()
-}
-
 func why(m *mapping) string {
-	s, _ := m.need("why", "write the reason, for those who approve it").text()
+	const instead = "write the reason, for those who approve it"
+	n := m.need("why", instead)
+	if s, ok := n.source(instead); !ok || strings.TrimSpace(s) == "" {
+		if ok {
+			n.wrong("'why' is an empty text", instead)
+		}
+		return ""
+	}
+	s, _ := n.text()
 	return s
 }
 
@@ -222,17 +229,14 @@ func (r *policyReader) exception(n node) {
 	}
 	all := []string{string(policy.ConnectionNotEncrypted), string(policy.ConnectionNotAuthenticated)}
 	allow, _ := m.need("allow", "write "+oneOf(all)).choice("exception", all...)
-	e := policy.Exception{Allow: policy.Allow(allow), Points: r.points(m), Why: why(m), Where: n.where()}
+	points := r.rule(m)
+	e := policy.Exception{Allow: policy.Allow(allow), Points: points.patterns, Why: why(m), Where: n.where()}
 	until := m.need("until", "write its last day, such as until: 2027-03-31")
 	var ok bool
 	e.Until, ok = until.until(r.p.Location)
 	m.done()
-	if ok && !r.l.alone && !r.l.now().Before(e.Until) {
-		n.f.add(Problem{
-			Line: until.y.Line, Column: until.y.Column, Exception: true,
-			What:    "the exception " + quote(allow) + " (" + e.Where + ") ended with " + lastDay(e.Until) + ": the points it covered stop",
-			Instead: "remove it, or have a later day approved",
-		})
+	if points.exception = &e; ok && !r.l.alone && !r.l.now().Before(e.Until) {
+		points.until = until
 	}
 	r.p.Exceptions = append(r.p.Exceptions, e)
 }

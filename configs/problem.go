@@ -9,14 +9,15 @@ import (
 
 // Problem is one thing wrong with the configuration, and where.
 type Problem struct {
-	File         string // as seen from the working directory
-	Line, Column int    // from 1; 0 where the whole file is meant
-	Machine      string // whose file it is in; empty for gateway, policy, trust and template files
-	What         string // what is wrong, lower case, no full stop
-	Instead      string // what to write instead
-	Fatal        bool   // in the gateway, policy or trust file: nothing can start
-	Exception    bool   // an exception of the policy is past its day: the points it covered stop, everything else goes on
-	Note         bool   // good to know; nothing has to change
+	File    string `json:"file"`              // as seen from the working directory
+	Line    int    `json:"line,omitempty"`    // from 1; 0 where the whole file is meant
+	Column  int    `json:"column,omitempty"`  // from 1
+	Machine string `json:"machine,omitempty"` // whose file it is in; empty for gateway, policy, trust and template files
+	What    string `json:"what"`              // what is wrong, lower case, no full stop
+	Instead string `json:"instead,omitempty"` // what to write instead; may end with a line to paste
+	Fatal   bool   `json:"fatal"`             // in the gateway, policy or trust file: nothing can start
+	Stops   bool   `json:"stops"`             // the points it concerns stop; everything else goes on
+	Note    bool   `json:"note"`              // good to know; nothing has to change
 }
 
 // String gives file:line:column: what is wrong; what to write instead.
@@ -40,8 +41,11 @@ func (p Problem) String() string {
 // Error gives the same as String, so that a Problem is an error.
 func (p Problem) Error() string { return p.String() }
 
+// LeavesOut tells whether a start leaves out the machine in whose file it is.
+func (p Problem) LeavesOut() bool { return p.Machine != "" && !p.Note && !p.Stops }
+
 // Fatal tells whether a problem stops a start. Problems of a machine's file
-// only leave that machine out.
+// leave that machine out, or stop some of its points.
 func Fatal(problems []Problem) bool {
 	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Fatal })
 }

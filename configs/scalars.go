@@ -179,15 +179,14 @@ func (n node) zone(otherwise *time.Location) *time.Location {
 	return loc
 }
 
-// patterns reads a list of machine/point patterns.
-func (n node) patterns() []policy.Pattern {
-	var patterns []policy.Pattern
+// patterns reads a list of machine/point patterns, and where they stand.
+func (n node) patterns() (patterns []policy.Pattern, places []node) {
 	for _, item := range n.list() {
 		if p, ok := item.pattern(); ok {
-			patterns = append(patterns, p)
+			patterns, places = append(patterns, p), append(places, item)
 		}
 	}
-	return patterns
+	return patterns, places
 }
 
 func (n node) pattern() (policy.Pattern, bool) {

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // credentialSize is the least size of a credential in bytes. It is a key, not a
@@ -55,7 +56,7 @@ func Credential(state, name string) (key []byte, path string, err error) {
 		}
 		return key, path, nil
 	}
-	return nil, "", fmt.Errorf("credential %q: %w in %v", name, ErrNoCredential, credentialPlaces(state, name))
+	return nil, "", fmt.Errorf("credential %q: %w; looked for %s", name, ErrNoCredential, strings.Join(credentialPlaces(state, name), ", "))
 }
 
 // MakeCredential writes a new credential into the state folder. It protects
@@ -79,14 +80,13 @@ func writeFile(path string, b []byte) error {
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	defer os.Remove(f.Name())
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
+		return fmt.Errorf("cannot write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
 	}
 	d, err := os.Open(dir)
 	if err != nil {

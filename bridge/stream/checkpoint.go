@@ -34,10 +34,14 @@ func (s *Set) checkpointIfDue(id envelope.Stream, st *state, now time.Time) erro
 
 // close ends the accepted epoch of a stream with a closing checkpoint.
 func (s *Set) close(id envelope.Stream, st *state, now time.Time) error {
-	if st.head.Sequence == 0 || st.head.Closed {
+	if st.head.Sequence == 0 || st.head.Closed || st.closing {
 		return nil
 	}
-	return s.checkpoint(id, st, true, now)
+	if err := s.checkpoint(id, st, true, now); err != nil {
+		return err
+	}
+	st.closing = true
+	return nil
 }
 
 func (s *Set) checkpoint(id envelope.Stream, st *state, closing bool, now time.Time) error {

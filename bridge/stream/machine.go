@@ -27,8 +27,10 @@ type Machine struct {
 	clear     []bool // whether a point's level sends in clear: nothing may be sealed into it
 	hold      bool   // if_readable: hold
 	last      []reported
-	refused   []bool // the point's newest payload was not ciphertext
+	marks     []mark // of each point
 	lanes     map[string]*lane
+	recent    *lane // of recentOf, the level of the newest sample; nil: none
+	recentOf  string
 	counts    Counts
 	events    []Event
 }
@@ -54,6 +56,20 @@ type Event struct {
 	Text    string
 }
 
+func (c *Counts) bad(s *point.Sample) {
+	if s.Quality.IsBad() {
+		c.Bad++
+	}
+}
+
+// mark says what was odd about a point's newest sample, so that it is said once.
+type mark uint8
+
+const (
+	refused  mark = 1 << iota // it claimed to be ciphertext and was not
+	oversize                  // its value was too large
+)
+
 // lane is what is pending for one stream.
 type lane struct {
 	samples []envelope.Sample
@@ -78,7 +94,7 @@ func NewMachine(name string, points []Point, ifReadable policy.IfReadable) *Mach
 		decisions: nil,
 		hold:      ifReadable == policy.HoldReadable,
 		last:      make([]reported, len(points)),
-		refused:   make([]bool, len(points)),
+		marks:     make([]mark, len(points)),
 		lanes:     make(map[string]*lane),
 	}
 }
@@ -94,8 +110,16 @@ func (m *Machine) Counts() Counts { return m.counts }
 func (m *Machine) Decisions() []policy.Decision { return m.decisions }
 
 // Decide puts new decisions in force for the samples that come next. clear
-// tells for each point whether its level sends in clear.
+// tells for each point whether its level sends in clear. A point that leaves
+// otherwise than before goes out once, whatever its filter says: its new readers
+// have nothing of it.
 func (m *Machine) Decide(decisions []policy.Decision, clear []bool) {
+	for i := range min(len(m.decisions), len(decisions)) {
+		was, is := &m.decisions[i], &decisions[i]
+		if was.Treatment != is.Treatment || was.Level != is.Level {
+			m.last[i].sent = false
+		}
+	}
 	m.decisions, m.clear = decisions, clear
 }
 
@@ -117,19 +141,22 @@ func (m *Machine) Take(samples []point.Sample) (size int) {
 
 func (m *Machine) take(s *point.Sample) int {
 	m.counts.Taken++
-	if s.Quality.IsBad() {
-		m.counts.Bad++
-	}
 	i := int(s.Point)
 	if i >= len(m.decisions) || i >= len(m.points) {
+		m.counts.bad(s)
 		m.counts.Withheld++ // no decision is a decision: nothing leaves
 		return 0
 	}
 	p, d := &m.points[i], &m.decisions[i]
 	if d.Treatment == policy.Withheld {
+		m.counts.bad(s)
 		m.counts.Withheld++
 		return 0
 	}
+	if len(s.Value.Data()) > point.MaxValueSize || m.marks[i]&oversize != 0 {
+		s = m.limit(i, s)
+	}
+	m.counts.bad(s)
 	if !p.Report.wants(&m.last[i], s) {
 		m.counts.Unreported++
 		return 0
@@ -140,7 +167,7 @@ func (m *Machine) take(s *point.Sample) int {
 	case policy.Clear:
 		m.counts.Clear++
 	case policy.Passed:
-		if s.Value.Kind() != point.None {
+		if s.Value.Kind() != point.None && !s.Quality.IsBad() {
 			return m.pass(l, i, s)
 		}
 		if m.clear[i] {
@@ -154,21 +181,41 @@ func (m *Machine) take(s *point.Sample) int {
 	return l.add(p, s)
 }
 
+// limit makes a value that no message has room for a bad sample, and says so
+// once. Sources do not give such values; one that does must not stop the others.
+func (m *Machine) limit(i int, s *point.Sample) *point.Sample {
+	size := len(s.Value.Data())
+	if size <= point.MaxValueSize {
+		if !s.Quality.IsBad() {
+			m.marks[i] &^= oversize
+		}
+		return s
+	}
+	if m.marks[i]&oversize == 0 {
+		m.marks[i] |= oversize
+		m.events = append(m.events, Event{
+			Name: "value-too-large", Machine: m.name, Point: m.points[i].Name,
+			Text: fmt.Sprintf("its values have more than %d bytes; bad samples are sent in their place", point.MaxValueSize),
+		})
+	}
+	return &point.Sample{Point: s.Point, Time: s.Time, Quality: point.BadEncodingLimitsExceeded}
+}
+
 // pass judges a payload that claims to be ciphertext, and forwards it byte for
 // byte, or seals it, or holds it back.
 func (m *Machine) pass(l *lane, i int, s *point.Sample) int {
 	p := &m.points[i]
 	err := ciphertext.Judge(p.Passthrough, s.Value.Data())
 	if err == nil {
-		m.refused[i] = false
+		m.marks[i] &^= refused
 		m.counts.Passthrough++
 		body := append([]byte(nil), s.Value.Data()...)
 		l.passed = append(l.passed, passed{p.Name, p.ContentType, s.Time, body})
 		return len(body)
 	}
 	held := m.hold || m.clear[i]
-	if !m.refused[i] {
-		m.refused[i] = true
+	if m.marks[i]&refused == 0 {
+		m.marks[i] |= refused
 		what := "sealed"
 		if held {
 			what = "held back"
@@ -187,11 +234,15 @@ func (m *Machine) pass(l *lane, i int, s *point.Sample) int {
 }
 
 func (m *Machine) lane(level string) *lane {
+	if m.recent != nil && m.recentOf == level {
+		return m.recent
+	}
 	l := m.lanes[level]
 	if l == nil {
 		l = &lane{}
 		m.lanes[level] = l
 	}
+	m.recent, m.recentOf = l, level
 	return l
 }
 
@@ -244,11 +295,18 @@ type Pending struct {
 	Machine string
 	Level   string
 	lane    *lane
+	samples int // of the lane, so many are built
+	passed  int
+}
+
+func (p *Pending) empty() bool {
+	return p.samples >= len(p.lane.samples) && p.passed >= len(p.lane.passed)
 }
 
 // Drain appends what is pending to dst and begins anew. What it gives is valid
 // until the next call of Drain.
 func (m *Machine) Drain(dst []Pending) []Pending {
+	m.recent = nil
 	for level, l := range m.lanes {
 		if len(l.samples) == 0 && len(l.passed) == 0 {
 			continue
@@ -260,7 +318,7 @@ func (m *Machine) Drain(dst []Pending) []Pending {
 		next.samples, next.bytes, next.passed = next.samples[:0], next.bytes[:0], nil
 		next.spare, l.spare = l, nil
 		m.lanes[level] = next
-		dst = append(dst, Pending{m.name, level, l})
+		dst = append(dst, Pending{Machine: m.name, Level: level, lane: l})
 	}
 	return dst
 }

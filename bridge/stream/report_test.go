@@ -28,37 +28,44 @@ func TestReport(t *testing.T) {
 		sent    []bool
 	}{
 		{
-			"without a filter every poll", Report{},
+			"without a filter every poll",
+			Report{},
 			[]point.Sample{float(0, 1), float(1, 1), float(2, 1)},
 			[]bool{true, true, true},
 		},
 		{
-			"on change", Report{OnChange: true},
+			"on change",
+			Report{OnChange: true},
 			[]point.Sample{float(0, 1), float(1, 1), float(2, 2), text(3, "a"), text(4, "a"), text(5, "b")},
 			[]bool{true, false, true, true, false, true},
 		},
 		{
-			"deadband against the last sent value, so that a drift goes out", Report{OnChange: true, Deadband: 5},
+			"deadband against the last sent value, so that a drift goes out",
+			Report{OnChange: true, Deadband: 5},
 			[]point.Sample{float(0, 100), float(1, 104), float(2, 104.9), float(3, 105), float(4, 101), float(5, 100)},
 			[]bool{true, false, false, true, false, true},
 		},
 		{
-			"heartbeat", Report{OnChange: true, Deadband: 5, AtLeastEvery: 10 * time.Second},
+			"heartbeat",
+			Report{OnChange: true, Deadband: 5, AtLeastEvery: 10 * time.Second},
 			[]point.Sample{float(0, 1), float(9, 1), float(10, 1), float(19, 1), float(20, 1)},
 			[]bool{true, false, true, false, true},
 		},
 		{
-			"bad quality once on change, then at the heartbeat, and the first good one", Report{OnChange: true, AtLeastEvery: 10 * time.Second},
+			"bad quality once on change, then at the heartbeat, and the first good one",
+			Report{OnChange: true, AtLeastEvery: 10 * time.Second},
 			[]point.Sample{float(0, 1), bad(1), bad(2), bad(11), float(12, 1)},
 			[]bool{true, true, false, true, true},
 		},
 		{
-			"bad quality once, without a filter too", Report{},
+			"bad quality once, without a filter too",
+			Report{},
 			[]point.Sample{bad(0), bad(1), float(2, 1), float(3, 1), bad(4)},
 			[]bool{true, false, true, true, true},
 		},
 		{
-			"a value that is no number always goes out", Report{OnChange: true, Deadband: 1},
+			"a value that is no number always goes out",
+			Report{OnChange: true, Deadband: 1},
 			[]point.Sample{float(0, 1), float(1, math.NaN()), float(2, math.NaN())},
 			[]bool{true, true, true},
 		},

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"slices"
 	"time"
 
@@ -42,13 +43,21 @@ type Config struct {
 	CheckpointEvery    time.Duration // and when this much time has passed; 0: 5 s
 	RekeyAfter         time.Duration // life of a stream key; 0: 1 h
 	RekeyFrames        uint64        // frames under one key; 0: 2^24
+	CommitBytes        int           // what one Build makes at most, and one message more; 0: 1 MiB
 }
+
+const (
+	maxBuiltMessages = 1024 // of one stream in one Build: a checkpoint has to sign them
+	messageCost      = 256  // of a message besides its body, about
+)
 
 // Set is all streams of one gateway. It is not safe for concurrent use.
 type Set struct {
 	Config
 	streams map[envelope.Stream]*state
+	mac     hash.Hash          // of message ids
 	built   []envelope.Message // not accepted yet, in order
+	size    int                // of built, about, in bytes
 	body    []byte             // scratch that the built frames' bodies stand in
 }
 
@@ -60,6 +69,7 @@ type state struct {
 	epoch    envelope.Epoch
 	epochs   uint32 // begun since this start
 	open     bool   // an epoch of this start is open
+	closing  bool   // the closing checkpoint of the accepted epoch is built
 	sealer   *envelope.Sealer
 	since    time.Time        // when the epoch was begun
 	unsigned time.Time        // since when messages wait for a checkpoint; zero while none was seen
@@ -77,9 +87,10 @@ func NewSet(c Config, heads Heads) *Set {
 	c.CheckpointEvery = cmp.Or(c.CheckpointEvery, 5*time.Second)
 	c.RekeyAfter = cmp.Or(c.RekeyAfter, time.Hour)
 	c.RekeyFrames = cmp.Or(c.RekeyFrames, 1<<24)
-	s := &Set{Config: c, streams: make(map[envelope.Stream]*state)}
-	for id, h := range heads {
-		s.streams[id] = &state{head: *h, next: h.Sequence + 1}
+	c.CommitBytes = cmp.Or(c.CommitBytes, 1<<20)
+	s := &Set{Config: c, streams: make(map[envelope.Stream]*state), mac: hmac.New(sha256.New, c.IDKey)}
+	for id, h := range heads.of {
+		s.streams[id] = &state{head: h.Head, next: h.Sequence + 1}
 	}
 	return s
 }
@@ -105,25 +116,36 @@ func (c *Config) Readers(machine, level string) []envelope.Recipient {
 // [Set.Accept]: what an outbox refused is offered to it again as it is, since a
 // number and a nonce are never used twice.
 //
+// left tells that more was pending than one commit takes: after Accept, Build is
+// to be called again with the same slice, which knows how far it is.
+//
 // An error concerns the streams that it names, whose samples are then lost; the
 // messages of the others are built.
-func (s *Set) Build(pending []Pending, now time.Time) error {
+func (s *Set) Build(pending []Pending, now time.Time) (left bool, err error) {
 	if len(s.built) > 0 {
-		return errNotAccepted
+		return true, errNotAccepted
 	}
 	s.body = s.body[:0]
 	var errs []error
 	for i := range pending {
-		if err := s.buildStream(&pending[i], now); err != nil {
-			errs = append(errs, fmt.Errorf("cannot seal %s/%s: %w", pending[i].Machine, pending[i].Level, err))
+		p := &pending[i]
+		if p.empty() {
+			continue
 		}
+		if s.size < s.CommitBytes {
+			if err := s.buildStream(p, now); err != nil {
+				errs = append(errs, fmt.Errorf("cannot seal %s/%s: %w", p.Machine, p.Level, err))
+				p.samples, p.passed = len(p.lane.samples), len(p.lane.passed)
+			}
+		}
+		left = left || !p.empty()
 	}
 	for id, st := range s.streams {
 		if err := s.checkpointIfDue(id, st, now); err != nil {
 			errs = append(errs, err)
 		}
 	}
-	return errors.Join(errs...)
+	return left, errors.Join(errs...)
 }
 
 // Built gives the messages that wait for the outbox, in the order in which they
@@ -151,7 +173,8 @@ func (s *Set) buildStream(p *Pending, now time.Time) error {
 	if err := s.frames(id, st, &s.Levels[level], p); err != nil {
 		return err
 	}
-	for _, b := range p.lane.passed {
+	for ; p.passed < len(p.lane.passed) && !s.full(st); p.passed++ {
+		b := &p.lane.passed[p.passed]
 		m := s.message(id, st, envelope.Passthrough, b.time)
 		m.Address.Point, m.ContentType, m.Body = b.point, b.contentType, b.body
 		s.push(st, m)
@@ -159,23 +182,34 @@ func (s *Set) buildStream(p *Pending, now time.Time) error {
 	return nil
 }
 
+// full tells whether this commit takes no more of a stream.
+func (s *Set) full(st *state) bool {
+	return s.size >= s.CommitBytes || st.next > st.head.Sequence+maxBuiltMessages
+}
+
 // needsEpoch tells whether the stream needs a new key, or none where its level
-// has become a clear one.
+// has become a clear one. A key whose time is over still serves for what this
+// commit adds to what it has added.
 func (s *Set) needsEpoch(st *state, level *Level, now time.Time) bool {
 	if !st.open || (st.sealer == nil) != (level.Send == policy.SendClear) {
 		return true
 	}
-	return st.sealer != nil && (st.sealer.Frames() >= s.RekeyFrames || now.Sub(st.since) >= s.RekeyAfter)
+	return st.sealer != nil && st.next == st.head.Sequence+1 && (st.sealer.Frames() >= s.RekeyFrames || now.Sub(st.since) >= s.RekeyAfter)
 }
 
 // frames makes data frames of at most MaxBody from the samples. They are clear
 // only where the level says so in so many words.
 func (s *Set) frames(id envelope.Stream, st *state, level *Level, p *Pending) error {
-	samples := p.lane.samples
-	for len(samples) > 0 {
-		n, size, newest := 0, envelope.SizeBound(nil), samples[0].Time
+	bound := envelope.SizeBound
+	if level.Send == policy.SendClear {
+		bound = envelope.ClearBound
+	}
+	none := bound(nil)
+	for p.samples < len(p.lane.samples) && !s.full(st) {
+		samples := p.lane.samples[p.samples:]
+		n, size, newest := 0, none, samples[0].Time
 		for n < len(samples) {
-			size += envelope.SizeBound(samples[n:n+1]) - envelope.SizeBound(nil)
+			size += bound(samples[n:n+1]) - none
 			if size > envelope.MaxBody && n > 0 {
 				break
 			}
@@ -196,7 +230,7 @@ func (s *Set) frames(id envelope.Stream, st *state, level *Level, p *Pending) er
 		}
 		m.Body = s.body[at:len(s.body):len(s.body)]
 		s.push(st, m)
-		samples = samples[n:]
+		p.samples += n
 	}
 	return nil
 }
@@ -249,6 +283,7 @@ func (s *Set) message(id envelope.Stream, st *state, kind envelope.Kind, unixNan
 // push gives the number that message took.
 func (s *Set) push(st *state, m envelope.Message) {
 	st.next++
+	s.size += len(m.Body) + messageCost
 	s.built = append(s.built, m)
 }
 
@@ -263,8 +298,8 @@ func (s *Set) id(m *envelope.Message) (id [16]byte) {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(part)))
 		b = append(b, part...)
 	}
-	h := hmac.New(sha256.New, s.IDKey)
-	h.Write(b)
-	copy(id[:], h.Sum(nil))
+	s.mac.Reset()
+	s.mac.Write(b)
+	copy(id[:], s.mac.Sum(b[:0]))
 	return id
 }

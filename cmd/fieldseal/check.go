@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -18,7 +19,7 @@ func checkCommand() *cobra.Command {
 		Short: "Check the configuration: every problem with file, line, column and what to write instead",
 		Long: `Check reads the gateway file and everything it names, without connecting to anything.
 Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could not be read.`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			config, problems := configs.Load(file, configs.Options{})
 			if err := report(c.OutOrStdout(), problems, asJSON); err != nil {
@@ -32,15 +33,17 @@ Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could no
 			}
 			switch {
 			case unreadable(problems, file):
-				return &exitError{code: exitNoLook}
-			case bad == 1:
-				return &exitError{exitProblems, fmt.Errorf("1 problem")}
-			case bad > 1:
-				return &exitError{exitProblems, fmt.Errorf("%d problems", bad)}
+				return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", file))
+			case bad > 0:
+				return &exitError{exitProblems, errors.New(count(bad, "problem"))}
 			}
 			if !asJSON {
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s: fine: %d machines, policy %s revision %d\n",
-					file, len(config.Machines), config.Policy.Name, config.Policy.Revision)
+				points := 0
+				for i := range config.Machines {
+					points += len(config.Machines[i].Points)
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "%s: fine: %s, %s, policy %s revision %d\n",
+					file, count(len(config.Machines), "machine"), count(points, "point"), config.Policy.Name, config.Policy.Revision)
 				return err
 			}
 			return nil
@@ -49,6 +52,14 @@ Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could no
 	configFlag(c, &file)
 	c.Flags().BoolVar(&asJSON, "json", false, "print the problems as a JSON array")
 	return c
+}
+
+// count gives a number of things: "1 machine", "2 machines".
+func count[N int | uint64](n N, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }
 
 // unreadable tells whether the gateway file itself could not be looked at.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -50,14 +51,19 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return noLook(fmt.Errorf("%w; see: %s --help", err, c.CommandPath()))
-	})
+	understood := false
+	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
 	root.AddCommand(runCommand(), checkCommand(), keysCommand(), openCommand(), statusCommand(), versionCommand())
 
-	err := root.ExecuteContext(ctx)
+	c, err := unknownCommand(root, args)
+	if err == nil {
+		c, err = root.ExecuteContextC(ctx)
+	}
 	if err == nil {
 		return exitFine
+	}
+	if !understood {
+		err = noLook(fmt.Errorf("%w; see: %s --help", err, c.CommandPath()))
 	}
 	if text := err.Error(); text != "" {
 		fmt.Fprintln(stderr, "fieldseal: "+text)
@@ -67,6 +73,55 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit.code
 	}
 	return exitProblems
+}
+
+// unknownCommand refuses a word that is no command, at any depth, and suggests
+// the nearest one.
+func unknownCommand(root *cobra.Command, args []string) (*cobra.Command, error) {
+	if len(args) == 0 || strings.HasPrefix(args[0], "__") { // what shells ask for completion
+		return root, nil
+	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
+	c, rest, err := root.Find(args)
+	if err != nil { // only of the root
+		c, rest = root, args
+	}
+	for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
+		rest = rest[1:]
+	}
+	if !c.HasSubCommands() || len(rest) == 0 || c.Runnable() {
+		return c, nil
+	}
+	err = fmt.Errorf("unknown command %q", words(c)+rest[0])
+	c.SuggestionsMinimumDistance = 2
+	if near := c.SuggestionsFor(rest[0]); len(near) > 0 {
+		err = fmt.Errorf("%w; did you mean %q?", err, words(c)+strings.Join(near, " or "))
+	}
+	return c, err
+}
+
+// words are what follows the program's name to call a command, and a blank.
+func words(c *cobra.Command) string {
+	_, after, ok := strings.Cut(c.CommandPath(), " ")
+	if !ok {
+		return ""
+	}
+	return after + " "
+}
+
+// takes is for a command with these arguments.
+func takes(names ...string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		switch {
+		case len(args) == len(names):
+			return nil
+		case len(args) < len(names):
+			return fmt.Errorf("%s is missing", names[len(args)])
+		default:
+			return fmt.Errorf("%sdoes not take %q", words(c), args[len(names)])
+		}
+	}
 }
 
 // configFlag adds -c, with its default from FIELDSEAL_CONFIG.
@@ -91,7 +146,7 @@ func newLogger(w io.Writer) (*slog.Logger, error) {
 
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(c.OutOrStdout(), "fieldseal "+version())
 			return err

@@ -32,10 +32,13 @@ are made by the people who keep them, on other machines.`,
 func keysInit() *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use: "init", Short: "Make the keystore of a new gateway", Args: cobra.NoArgs,
+		Use: "init", Short: "Make the keystore of a new gateway", Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			where, err := basics(c, file)
 			if err != nil {
+				return err
+			}
+			if err := keystore.Absent(where.State); err != nil {
 				return err
 			}
 			if err := os.MkdirAll(where.State, 0o700); err != nil {
@@ -78,7 +81,7 @@ func keysRecipient() *cobra.Command {
 		Short: "Make an identity that opens data, and its public key",
 		Long: `Recipient makes NAME.identity, which opens what is sealed for NAME and belongs to the person who keeps it,
 and NAME.pub, which belongs into the trust file. Run it on that person's machine, not on the gateway.`,
-		Args: cobra.ExactArgs(1),
+		Args: takes("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			name := args[0]
 			if !validName(name) {
@@ -101,7 +104,7 @@ and NAME.pub, which belongs into the trust file. Run it on that person's machine
 				return err
 			}
 			if err := writeNew(publicFile, public, 0o644); err != nil {
-				return err
+				return errors.Join(err, os.Remove(secretFile))
 			}
 			sum := sha256.Sum256(public)
 			_, err = fmt.Fprintf(c.OutOrStdout(), "identity    %s (keep it; nothing else opens what is sealed for %s)\npublic key  %s\n\nWrite into the trust file, under recipients:\n  %s: {keys: [{file: %s, sha256: %q}]}\n",
@@ -117,7 +120,7 @@ and NAME.pub, which belongs into the trust file. Run it on that person's machine
 func keysList() *cobra.Command {
 	var file string
 	c := &cobra.Command{
-		Use: "list", Short: "List what the keystore holds", Args: cobra.NoArgs,
+		Use: "list", Short: "List what the keystore holds", Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			store, err := openStore(c, file)
 			if err != nil {
@@ -145,7 +148,7 @@ func keysExport() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export NAME",
 		Short: "Print what others need of a key: the certificate, or the signing key's public half",
-		Args:  cobra.ExactArgs(1),
+		Args:  takes("NAME"),
 		RunE: func(c *cobra.Command, args []string) error {
 			store, err := openStore(c, file)
 			if err != nil {
@@ -179,7 +182,7 @@ func keysImport() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import NAME CERTIFICATE.pem",
 		Short: "Put the certificate that an authority issued in place of the self-signed one",
-		Args:  cobra.ExactArgs(2),
+		Args:  takes("NAME", "CERTIFICATE.pem"),
 		RunE: func(c *cobra.Command, args []string) error {
 			store, err := openStore(c, file)
 			if err != nil {

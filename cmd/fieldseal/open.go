@@ -40,10 +40,11 @@ A sample is printed when the gateway's signature over it has arrived; with --now
 "pending". Without a trust file everything is "unverified" and the exit code is 1. Without an identity
 only what is clear and passthrough is printed, and the rest is verified.
 
-Exit codes: 0 everything in order, 1 gaps, forgeries, refused messages or unverified, 2 could not look.`,
+Exit codes: 0 everything in order (what is sealed for others is), 1 gaps, forgeries, refused messages or
+unverified, 2 could not look.`,
 		Example: `  fieldseal open -i historian.identity --trust trust.yaml --nats tls://hub-a.example:4222 --stream PLANT --prefix plant.augsburg \
     --cert historian.pem --key historian.key --ca hub-ca.pem`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return o.open(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
 		},
@@ -64,9 +65,9 @@ Exit codes: 0 everything in order, 1 gaps, forgeries, refused messages or unveri
 }
 
 func (o *openOptions) open(ctx context.Context, stdout, stderr io.Writer) error {
-	for flag, value := range map[string]string{"--stream": o.stream, "--prefix": o.prefix, "--ca": o.authorities} {
-		if value == "" {
-			return noLook(fmt.Errorf("%s is missing; see: fieldseal open --help", flag))
+	for _, flag := range []struct{ name, value string }{{"--stream", o.stream}, {"--prefix", o.prefix}, {"--ca", o.authorities}} {
+		if flag.value == "" {
+			return noLook(fmt.Errorf("%s is missing; see: fieldseal open --help", flag.name))
 		}
 	}
 	options, err := o.readerOptions(stderr)
@@ -182,13 +183,16 @@ type line struct {
 func (p *printer) message(m envelope.Message) error {
 	deliveries, err := p.reader.Read(&m)
 	var refusal *envelope.Refusal
-	if errors.As(err, &refusal) {
+	switch {
+	case err == nil:
+	case !errors.As(err, &refusal):
+		return err
+	case refusal.Class == envelope.WrongRecipient: // meant for others; finish says how many
+	default:
 		k := refusedKey{refusal.Class, refusal.Stream}
 		if p.refused[k]++; p.refused[k] <= 3 {
 			fmt.Fprintf(p.stderr, "fieldseal: refused: %v\n", refusal)
 		}
-	} else if err != nil {
-		return err
 	}
 	for i := range deliveries {
 		if err := p.delivery(&deliveries[i]); err != nil {

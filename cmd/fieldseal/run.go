@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -30,7 +31,7 @@ func runCommand() *cobra.Command {
 		Long: `Run polls the machines and delivers upstream until SIGTERM or an interrupt; then it commits what it
 has read and gives the uplink a few seconds. A second signal skips that: what is not delivered stays in
 the outbox and is delivered after the next start.`,
-		Args: cobra.NoArgs,
+		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			return runGateway(c.Context(), file, c.ErrOrStderr())
 		},
@@ -48,7 +49,10 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 	if err := report(stderr, problems, false); err != nil {
 		return err
 	}
-	if config == nil {
+	switch {
+	case unreadable(problems, file):
+		return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", file))
+	case config == nil:
 		return errors.New("the gateway does not start before the problems above are mended")
 	}
 	keys, err := unlock(config.State, config.Keystore.Credential)
@@ -58,7 +62,7 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 	if err := sameSigningKey(config, keys); err != nil {
 		return err
 	}
-	g, err := bridge.New(bridge.Options{Config: config, Problems: problems, Keys: keys, Logger: logger, Version: version()})
+	g, err := bridge.New(bridge.Options{Config: config, Problems: leftOut(problems), Keys: keys, Logger: logger, Version: version()})
 	if err != nil {
 		return err
 	}
@@ -69,6 +73,11 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 	defer closeListeners()
 	logger.Info("running", "gateway", config.Gateway, "machines", len(config.Machines), "policy", config.Policy.Name, "revision", config.Policy.Revision)
 	return g.Run(ctx, secondSignal(ctx))
+}
+
+// leftOut gives the problems of the machines that a start leaves out.
+func leftOut(problems []configs.Problem) []configs.Problem {
+	return slices.DeleteFunc(slices.Clone(problems), func(p configs.Problem) bool { return !p.LeavesOut() })
 }
 
 // secondSignal closes what it gives at the first signal after ctx has ended.
@@ -152,9 +161,15 @@ func startServer(l net.Listener, h http.Handler, logger *slog.Logger) *http.Serv
 	return s
 }
 
+// maxSocketPath is what every system's sockaddr_un holds.
+const maxSocketPath = 103
+
 // listenUnix listens on a socket that its owner alone can reach. What an earlier
 // process left there is removed: the state folder's lock says that it is gone.
 func listenUnix(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("cannot listen on %s: a socket's path has at most %d bytes; choose a folder with a shorter one", path, maxSocketPath)
+	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("cannot remove the old socket: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -23,7 +24,7 @@ func statusCommand() *cobra.Command {
 	var file string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "status", Short: "Tell what a running gateway is doing", Args: cobra.NoArgs,
+		Use: "status", Short: "Tell what a running gateway is doing", Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			where, err := basics(c, file)
 			if err != nil {
@@ -73,44 +74,122 @@ func askGateway(ctx context.Context, state, path string) ([]byte, error) {
 	return b, err
 }
 
+// printStatus prints what is going on: the gateway, then a table of machines,
+// then what is wrong with some of them.
 func printStatus(w io.Writer, s *status.Gateway) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	p := func(format string, a ...any) { fmt.Fprintf(t, format+"\n", a...) }
-	p("%s\tversion %s, start %d, up %s", s.Gateway, s.Version, s.Start, s.Time.Sub(s.Started).Round(time.Second))
-	p("policy\t%s revision %d", s.Policy.Name, s.Policy.Revision)
-	for _, u := range s.Uplinks {
-		p("uplink %s\t%s, %d messages stored upstream%s%s", u.Name, u.State, u.Messages, ago(", last %s ago", s.Time, u.LastStored), reason(u.Error))
+	if err := printGateway(w, s); err != nil {
+		return err
 	}
-	p("outbox\t%d messages wait (%s)%s, %d given up", s.Outbox.Messages, bytesText(s.Outbox.Bytes), ago(", oldest %s", s.Time, s.Outbox.Oldest), s.Outbox.Lost)
+	if len(s.Machines) > 0 {
+		fmt.Fprintln(w)
+		if err := printMachines(w, s); err != nil {
+			return err
+		}
+	}
+	return printTrouble(w, s)
+}
+
+func printGateway(w io.Writer, s *status.Gateway) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	p := func(key, format string, a ...any) { fmt.Fprintf(t, key+"\t"+format+"\n", a...) }
+	p("gateway", "%s, version %s, start %d, up %s", s.Gateway, s.Version, s.Start, s.Time.Sub(s.Started).Round(time.Second))
+	p("policy", "%s, revision %d", s.Policy.Name, s.Policy.Revision)
+	for _, u := range s.Uplinks {
+		p("uplink", "%s: %s, %s stored upstream%s%s", u.Name, u.State, count(u.Messages, "message"), ago(", last %s ago", s.Time, u.LastStored), reason(u.Error))
+	}
+	waiting, oldest := "nothing waits", ""
+	if s.Outbox.Messages > 0 {
+		waiting = fmt.Sprintf("waiting: %s, %s", count(s.Outbox.Messages, "message"), bytesText(s.Outbox.Bytes))
+		oldest = ago(", oldest %s ago", s.Time, s.Outbox.Oldest)
+	}
+	p("outbox", "%s%s; %d given up", waiting, oldest, s.Outbox.Lost)
 	if s.Commits.Stalled != "" {
-		p("STALLED\tmachines are not polled: %s", s.Commits.Stalled)
+		p("STALLED", "machines are not polled: %s", s.Commits.Stalled)
 	}
 	for _, e := range s.Exceptions {
 		state := "until " + e.Until.Add(-time.Second).Format(time.DateOnly)
 		if e.Over {
 			state = "PAST ITS DAY, its points stop"
 		}
-		p("exception\t%s (%s): %s; %s", e.Allow, e.Where, e.Why, state)
+		p("exception", "%s (%s), %s: %s", e.Allow, e.Where, state, e.Why)
 	}
 	for _, l := range s.LeftOut {
-		p("LEFT OUT\t%s: %s", l.Machine, l.Problem)
-	}
-	p("")
-	p("machine\tstate\tconnection\tclear\tsealed\tpassthrough\twithheld\tsamples\tbad\tlast")
-	for _, m := range s.Machines {
-		p("%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s", m.Name, m.State, m.Security, m.Points["clear"], m.Points["sealed"],
-			m.Points["passthrough"], m.Points["withheld"], m.Samples.Taken, m.Samples.Bad, ago("%s ago", s.Time, m.Last))
-		if m.Error != "" {
-			p("  %s", m.Error)
-		}
-		for _, h := range m.Withheld {
-			p("  %s does not leave: %s (%s)", h.Point, h.Why, h.Rule)
-		}
-		for _, u := range m.Unread {
-			p("  %s is not read: %s", u.Point, u.Status)
-		}
+		p("LEFT OUT", "%s: %s", l.Machine, l.Problem)
 	}
 	return t.Flush()
+}
+
+func printMachines(w io.Writer, s *status.Gateway) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "machine\tstate\tconnection\tclear\tsealed\tpassthrough\twithheld\tsamples\tbad\tlast")
+	for _, m := range s.Machines {
+		security := m.Security
+		if m.State != "up" {
+			security = "-" // nothing is negotiated
+		}
+		last := ago("%s ago", s.Time, m.Last)
+		if last == "" {
+			last = "never"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", m.Name, m.State, security, m.Points["clear"], m.Points["sealed"],
+			m.Points["passthrough"], m.Points["withheld"], m.Samples.Taken, m.Samples.Bad, last)
+	}
+	return t.Flush()
+}
+
+// printTrouble says why machines are down, and points do not leave or are not
+// read: one line for each reason.
+func printTrouble(w io.Writer, s *status.Gateway) error {
+	var lines []string
+	add := func(format string, a ...any) { lines = append(lines, fmt.Sprintf(format, a...)) }
+	for _, m := range s.Machines {
+		if m.Error != "" {
+			add("%s is down%s: %s", m.Name, ago(" for %s", s.Time, m.Since), m.Error)
+		}
+		withheld, unread := grouped{}, grouped{}
+		for _, h := range m.Withheld {
+			withheld.add(h.Why, h.Point)
+		}
+		for _, u := range m.Unread {
+			unread.add(u.Status, u.Point)
+		}
+		for _, r := range withheld {
+			add("%s: %s not leave: %s", m.Name, r.points("does", "do"), r.why)
+		}
+		for _, r := range unread {
+			add("%s: %s not read: %s", m.Name, r.points("is", "are"), r.why)
+		}
+	}
+	if len(lines) == 0 {
+		return nil
+	}
+	_, err := fmt.Fprint(w, "\n"+strings.Join(lines, "\n")+"\n")
+	return err
+}
+
+// grouped are points by what is the matter with them.
+type grouped []group
+
+type group struct {
+	why   string
+	names []string
+}
+
+func (g *grouped) add(why, name string) {
+	for i := range *g {
+		if (*g)[i].why == why {
+			(*g)[i].names = append((*g)[i].names, name)
+			return
+		}
+	}
+	*g = append(*g, group{why, []string{name}})
+}
+
+func (g group) points(one, many string) string {
+	if len(g.names) == 1 {
+		return g.names[0] + " " + one
+	}
+	return strings.Join(g.names, ", ") + " " + many
 }
 
 func ago(format string, now, t time.Time) string {

@@ -19,6 +19,8 @@ import (
 type LibmodbusOptions struct {
 	Units  []byte // unit ids that answer; unit 1 where none is given
 	Canary string // the text at holding/20, at most 32 bytes: a secret to look for upstream
+
+	Texts [3]string // further texts at holding/40, holding/60 and holding/80, at most 32 bytes each
 }
 
 // Libmodbus is a Modbus/TCP server of somebody else's making. libmodbus/server.c
@@ -28,6 +30,7 @@ type Libmodbus struct {
 	Version string
 	Units   []byte
 	Canary  string
+	Texts   [3]string
 
 	t       testing.TB
 	program string
@@ -52,20 +55,22 @@ func StartLibmodbus(t testing.TB, o LibmodbusOptions) *Libmodbus {
 	if o.Units == nil {
 		o.Units = []byte{1}
 	}
-	require.LessOrEqual(t, len(o.Canary), 32, "the text area has 32 bytes")
+	for _, text := range append(o.Texts[:], o.Canary) {
+		require.LessOrEqual(t, len(text), 32, "a text has room for 32 bytes")
+	}
 	m := &Libmodbus{
-		Addr: "127.0.0.1:0", Units: o.Units, Canary: o.Canary,
+		Addr: "127.0.0.1:0", Units: o.Units, Canary: o.Canary, Texts: o.Texts,
 		t: t, program: program, truth: filepath.Join(t.TempDir(), "truth"),
 	}
 	m.Start()
 	return m
 }
 
-// Start starts a server that was killed, on the same port. Its counters go on.
+// Start starts a server that was killed or stopped, on the same port. Its counters go on.
 func (m *Libmodbus) Start() {
 	m.t.Helper()
 	_, port, _ := strings.Cut(m.Addr, ":")
-	args := []string{port, m.truth, m.Canary}
+	args := append([]string{port, m.truth, m.Canary}, m.Texts[:]...)
 	for _, u := range m.Units {
 		args = append(args, strconv.Itoa(int(u)))
 	}
@@ -77,6 +82,9 @@ func (m *Libmodbus) Start() {
 
 // Kill ends the server without a word to its clients.
 func (m *Libmodbus) Kill() { m.p.stop(syscall.SIGKILL) }
+
+// Stop ends the server between two answers: what the truth has, the client got.
+func (m *Libmodbus) Stop() { m.p.stop(syscall.SIGTERM) }
 
 // Truth gives all values of a unit's counter that the server has sent, in
 // order. A value whose client was gone before it arrived may be among them.

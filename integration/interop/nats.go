@@ -38,6 +38,7 @@ type NATS struct {
 // configuration and its streams are in dir. It ends with the test.
 func StartNATS(t testing.TB, dir string, certs *Certs) *NATS {
 	t.Helper()
+	require.NoError(t, os.MkdirAll(dir, 0o700))
 	program, err := build("nats-server", func(out string) (*exec.Cmd, error) {
 		return exec.CommandContext(t.Context(), "go", "build", "-o", out, "github.com/nats-io/nats-server/v2"), nil
 	})

@@ -44,7 +44,7 @@ func TestPeers(t *testing.T) {
 
 func testLibmodbus(t *testing.T) {
 	const canary = "canary-recipe-4711"
-	m := StartLibmodbus(t, LibmodbusOptions{Units: []byte{1, 7}, Canary: canary})
+	m := StartLibmodbus(t, LibmodbusOptions{Units: []byte{1, 7}, Canary: canary, Texts: [3]string{"second", "third", "fourth"}})
 	c := dialModbus(t, m.Addr)
 
 	require.NoError(t, c.SetUnitId(1))
@@ -56,6 +56,11 @@ func testLibmodbus(t *testing.T) {
 	text, err := c.ReadBytes(20, 32, modbus.HOLDING_REGISTER)
 	require.NoError(t, err)
 	assert.Equal(t, canary, string(bytes.TrimRight(text, "\x00")))
+	for i, want := range m.Texts {
+		text, err := c.ReadBytes(uint16(40+20*i), 32, modbus.HOLDING_REGISTER)
+		require.NoError(t, err)
+		assert.Equal(t, want, string(bytes.TrimRight(text, "\x00")))
+	}
 	state, err := c.ReadRegister(5, modbus.HOLDING_REGISTER)
 	require.NoError(t, err)
 	assert.LessOrEqual(t, state, uint16(3))
@@ -99,6 +104,8 @@ func testLibmodbus(t *testing.T) {
 	got, err := dialModbus(t, m.Addr).ReadUint32(0, modbus.HOLDING_REGISTER)
 	require.NoError(t, err)
 	assert.Equal(t, uint32(4), got, "a counter goes on where it was")
+	m.Stop()
+	assert.NoError(t, m.p.err, "a server that is told to end does so in order")
 }
 
 func dialModbus(t *testing.T, addr string) *modbus.ModbusClient {

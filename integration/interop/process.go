@@ -19,6 +19,9 @@ import (
 // startTimeout is how long a peer may take to be ready, on a busy machine.
 const startTimeout = 30 * time.Second
 
+// everyLine is more lines than a process prints.
+const everyLine = 1 << 30
+
 // process is a peer that runs in its own process group. What it prints on both
 // outputs is kept, and shown where the test fails.
 type process struct {

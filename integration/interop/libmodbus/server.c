@@ -2,12 +2,15 @@
  * A Modbus/TCP server on libmodbus whose values change with time, for the tests
  * against other people's programs.
  *
- *   server PORT TRUTH CANARY UNIT...
+ *   server PORT TRUTH TEXT TEXT TEXT TEXT UNIT...
  *
  * It listens on 127.0.0.1, on a free port where PORT is 0, and then prints
  *
  *   libmodbus VERSION
  *   listening PORT
+ *
+ * SIGTERM ends it between two answers, so that what TRUTH says was sent is on
+ * its way to a client that is there.
  *
  * Each unit has the same map, addresses on the wire from 0:
  *
@@ -15,7 +18,10 @@
  *   holding 2-3    float32 CDAB  160 to 200, a sine of 7 s
  *   holding 4      int16         -300 to 300, one more every 10 ms
  *   holding 5      uint16        0 to 3, one more every second
- *   holding 20-35  32 bytes      CANARY, padded with zeros
+ *   holding 20-35  32 bytes      the first TEXT, padded with zeros
+ *   holding 40-55  32 bytes      the second TEXT
+ *   holding 60-75  32 bytes      the third TEXT
+ *   holding 80-95  32 bytes      the fourth TEXT
  *   holding 99                   the last one: 100 and above are illegal
  *   input 0        int16         as holding 4, negated
  *   input 2-3      uint32 ABCD   milliseconds since the start
@@ -48,13 +54,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HOLDING = 100, INPUT = 10, BITS = 16, COUNTER = 0, TEXT = 20, TEXT_BYTES = 32 };
+enum { HOLDING = 100, INPUT = 10, BITS = 16, COUNTER = 0, TEXT = 20, TEXT_EVERY = 20, TEXT_BYTES = 32, TEXTS = 4 };
 
 struct unit {
 	int id;
 	uint32_t counter;
 	modbus_mapping_t *map;
 };
+
+static volatile sig_atomic_t stopped;
+
+static void on_stop(int signal)
+{
+	(void)signal;
+	stopped = 1;
+}
 
 static void die(const char *what)
 {
@@ -106,12 +120,12 @@ static void set_values(struct unit *u, int64_t ms)
 	u->map->tab_input_bits[0] = on;
 }
 
-static void set_text(struct unit *u, const char *canary)
+static void set_text(struct unit *u, int first, const char *s)
 {
 	uint8_t text[TEXT_BYTES] = {0};
-	memcpy(text, canary, strnlen(canary, TEXT_BYTES));
+	memcpy(text, s, strnlen(s, TEXT_BYTES));
 	for (int i = 0; i < TEXT_BYTES / 2; i++)
-		u->map->tab_registers[TEXT + i] = (uint16_t)(text[2 * i] << 8 | text[2 * i + 1]);
+		u->map->tab_registers[first + i] = (uint16_t)(text[2 * i] << 8 | text[2 * i + 1]);
 }
 
 static void tell(FILE *truth, const char *what, int unit, uint32_t number)
@@ -160,27 +174,37 @@ static int answer(modbus_t *ctx, struct unit *units, int count, int64_t start, F
 
 int main(int argc, char **argv)
 {
-	if (argc < 5) {
-		fprintf(stderr, "usage: server PORT TRUTH CANARY UNIT...\n");
+	const int first_unit = 3 + TEXTS;
+	if (argc < first_unit + 1) {
+		fprintf(stderr, "usage: server PORT TRUTH TEXT TEXT TEXT TEXT UNIT...\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
+	/* SIGTERM comes through only while pselect waits. */
+	sigset_t term, none;
+	sigemptyset(&none);
+	sigemptyset(&term);
+	sigaddset(&term, SIGTERM);
+	sigprocmask(SIG_BLOCK, &term, NULL);
+	struct sigaction stop = {.sa_handler = on_stop};
+	sigaction(SIGTERM, &stop, NULL);
 
 	FILE *truth = fopen(argv[2], "a+");
 	if (truth == NULL)
 		die("open the file of truth");
-	int count = argc - 4;
+	int count = argc - first_unit;
 	struct unit *units = calloc((size_t)count, sizeof *units);
 	if (units == NULL)
 		die("allocate the units");
 	for (int i = 0; i < count; i++) {
-		units[i].id = number(argv[4 + i], 0, 255);
+		units[i].id = number(argv[first_unit + i], 0, 255);
 		units[i].counter = 1;
 		units[i].map = modbus_mapping_new(BITS, BITS, HOLDING, INPUT);
 		if (units[i].map == NULL)
 			die("allocate a map");
-		set_text(&units[i], argv[3]);
+		for (int k = 0; k < TEXTS; k++)
+			set_text(&units[i], TEXT + k * TEXT_EVERY, argv[3 + k]);
 	}
 	/* A server that starts again counts on, so that no value comes twice. */
 	rewind(truth);
@@ -211,8 +235,11 @@ int main(int argc, char **argv)
 	FD_SET(listener, &open);
 	for (int highest = listener;;) {
 		fd_set ready = open;
-		if (select(highest + 1, &ready, NULL, NULL, NULL) < 0)
+		if (pselect(highest + 1, &ready, NULL, NULL, NULL, &none) < 0) {
+			if (errno == EINTR && stopped)
+				return 0;
 			die("select");
+		}
 		for (int fd = 0; fd <= highest; fd++) {
 			if (!FD_ISSET(fd, &ready))
 				continue;

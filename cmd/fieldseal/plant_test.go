@@ -1,0 +1,237 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fieldseal/fieldseal/integration/natstest"
+	"github.com/fieldseal/fieldseal/integration/sim"
+)
+
+// deadline is how long a script waits for something to happen.
+const deadline = 30 * time.Second
+
+// config lays the files of testdata/plant into the script's folder, with keys
+// of their own, for machines and servers that do not run:
+//
+//	config
+func config(ts *testscript.TestScript, _ bool, _ []string) {
+	ca, err := natstest.NewCA("plant")
+	ts.Check(err)
+	ts.Setenv("SIM", "tcp://127.0.0.1:502")
+	ts.Setenv("NATS", "tls://127.0.0.1:4222")
+	lay(ts, ca)
+}
+
+// plant does the same with two simulated machines and a NATS server that run
+// until the end of the script. $SIM and $NATS are their addresses; reader.pem
+// and reader.key are a consumer's certificate:
+//
+//	plant
+func plant(ts *testscript.TestScript, _ bool, _ []string) {
+	machines, err := sim.StartModbus(sim.ModbusOptions{Machines: 2})
+	ts.Check(err)
+	ts.Defer(machines.Stop)
+	running.Store(ts.Getenv("WORK"), machines)
+	server, err := natstest.New(natstest.Options{Folder: ts.MkAbs("jetstream")})
+	ts.Check(err)
+	ts.Defer(server.Close)
+	ts.Check(server.AddStream("PLANT", nil, "plant.test.>"))
+	ts.Setenv("SIM", machines.URL())
+	ts.Setenv("NATS", server.URL())
+	lay(ts, server.CA)
+
+	reader, err := server.CA.Issue("reader", natstest.Usual)
+	ts.Check(err)
+	certificate, key, err := natstest.PEM(reader)
+	ts.Check(err)
+	write(ts, "reader.pem", certificate)
+	write(ts, "reader.key", key)
+}
+
+// lay writes the files and makes the keys, by the commands that a user types.
+func lay(ts *testscript.TestScript, ca *natstest.CA) {
+	ts.Check(os.CopyFS(ts.MkAbs("."), os.DirFS(filepath.Join(home, "testdata/plant"))))
+	write(ts, "hub-ca.pem", ca.PEM())
+	fill(ts, "gateway.yaml")
+	gateway := "-c=" + ts.MkAbs("gateway.yaml")
+	fieldseal(ts, "keys", "init", gateway)
+	ts.Setenv("SIGNING", strings.TrimSpace(fieldseal(ts, "keys", "export", "signing", gateway)))
+
+	request, _ := pem.Decode([]byte(fieldseal(ts, "keys", "export", "uplink", "--request", gateway)))
+	csr, err := x509.ParseCertificateRequest(request.Bytes)
+	ts.Check(err)
+	certificate, err := ca.Certify("gw-1", csr.PublicKey, natstest.Usual)
+	ts.Check(err)
+	write(ts, "uplink.pem", certificate)
+	fieldseal(ts, "keys", "import", "uplink", ts.MkAbs("uplink.pem"), gateway)
+
+	for _, name := range []string{"historian", "engineering"} {
+		fieldseal(ts, "keys", "recipient", name, "-o", ts.MkAbs("."))
+		sum := sha256.Sum256([]byte(ts.ReadFile(name + ".pub")))
+		ts.Setenv(strings.ToUpper(name), hex.EncodeToString(sum[:]))
+	}
+	for _, name := range []string{"trust.yaml", "machines/press-1.yaml", "machines/press-2.yaml"} {
+		fill(ts, name)
+	}
+}
+
+// fill replaces the variables in a file.
+func fill(ts *testscript.TestScript, name string) {
+	write(ts, name, []byte(os.Expand(ts.ReadFile(name), ts.Getenv)))
+}
+
+func write(ts *testscript.TestScript, name string, b []byte) {
+	ts.Check(os.WriteFile(ts.MkAbs(name), b, 0o600))
+}
+
+// fieldseal runs a command in this process.
+func fieldseal(ts *testscript.TestScript, args ...string) string {
+	var stdout, stderr bytes.Buffer
+	if code := run(context.Background(), args, strings.NewReader(""), &stdout, &stderr); code != 0 {
+		ts.Fatalf("fieldseal %v: exit code %d: %s", args, code, stderr.String())
+	}
+	return stdout.String()
+}
+
+// simulator switches the simulated machines of plant off and on:
+//
+//	sim stop
+//	sim start
+func simulator(ts *testscript.TestScript, _ bool, args []string) {
+	found, ok := running.Load(ts.Getenv("WORK"))
+	if !ok || len(args) != 1 {
+		ts.Fatalf("usage, after plant: sim stop|start")
+	}
+	machines := found.(*sim.Modbus)
+	switch args[0] {
+	case "stop":
+		machines.Stop()
+	case "start":
+		ts.Check(machines.Start())
+	default:
+		ts.Fatalf("usage, after plant: sim stop|start")
+	}
+}
+
+// edit replaces a text that is in a file once. \n is a line break:
+//
+//	edit FILE OLD NEW
+func edit(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	content := ts.ReadFile(args[0])
+	if n := strings.Count(content, args[1]); n != 1 {
+		ts.Fatalf("%s has %q %d times", args[0], args[1], n)
+	}
+	write(ts, args[0], []byte(strings.Replace(content, args[1], strings.ReplaceAll(args[2], `\n`, "\n"), 1)))
+}
+
+// waitStatus waits until the output of fieldseal status matches, and leaves it
+// in status.txt:
+//
+//	wait-status REGEXP
+func waitStatus(ts *testscript.TestScript, _ bool, args []string) {
+	await(ts, args, "status.txt", func() (string, error) {
+		var stdout, stderr bytes.Buffer
+		if code := run(context.Background(), []string{"status", "-c", ts.MkAbs("gateway.yaml")}, nil, &stdout, &stderr); code != 0 {
+			return "", errors.New(stderr.String())
+		}
+		return stdout.String(), nil
+	})
+}
+
+// waitMetrics does the same with the metrics, in metrics.txt:
+//
+//	wait-metrics REGEXP
+func waitMetrics(ts *testscript.TestScript, _ bool, args []string) {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", ts.MkAbs("metrics.sock"))
+		},
+	}}
+	await(ts, args, "metrics.txt", func() (string, error) {
+		resp, err := client.Get("http://gateway/metrics")
+		if err != nil {
+			return "", err
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		return string(b), err
+	})
+}
+
+func await(ts *testscript.TestScript, args []string, file string, look func() (string, error)) {
+	if len(args) != 1 {
+		ts.Fatalf("one regular expression, please")
+	}
+	want, err := regexp.Compile(`(?m)` + args[0])
+	ts.Check(err)
+	tick := time.NewTicker(30 * time.Millisecond)
+	defer tick.Stop()
+	end := time.After(deadline)
+	for {
+		got, err := look()
+		if err == nil && want.MatchString(got) {
+			write(ts, file, []byte(got))
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-end:
+			ts.Fatalf("%q was not seen within %v; the last answer: %v\n%s", args[0], deadline, err, got)
+		}
+	}
+}
+
+// sigterm sends SIGTERM to what runs in the background:
+//
+//	sigterm
+func sigterm(ts *testscript.TestScript, _ bool, _ []string) {
+	for _, c := range ts.BackgroundCmds() {
+		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+			ts.Fatalf("%v", fmt.Errorf("cannot signal %s: %w", c.Path, err))
+		}
+	}
+}
+
+// exits runs a command that has to end with an exit code:
+//
+//	exits CODE COMMAND [ARGUMENT...]
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND [ARGUMENT...]")
+	}
+	code := 0
+	err := ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, not %s", code, args[0])
+	}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/bridge/status"
+)
+
+func TestPrintStatus(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	s := status.Gateway{
+		Gateway: "gw-1", Version: "v0.1.0", Start: 7, Time: now, Started: now.Add(-90 * time.Minute),
+		Policy: status.Policy{Name: "plant", Revision: 17},
+		Uplinks: []status.Uplink{{
+			Name: "plant-nats", State: "connecting", Messages: 1, LastStored: now.Add(-2 * time.Minute), Error: "connection refused",
+		}},
+		Outbox:  status.Outbox{Messages: 12, Bytes: 3 << 10, Oldest: now.Add(-time.Minute), Lost: 2},
+		Commits: status.Commits{Stalled: "the outbox is full"},
+		Exceptions: []status.Exception{
+			{Allow: "connection-not-encrypted", Where: "policy.yaml:29", Why: "cabinet", Until: now.AddDate(0, 1, 0)},
+			{Allow: "connection-not-encrypted", Where: "policy.yaml:30", Why: "move", Until: now, Over: true},
+		},
+		LeftOut: []status.LeftOut{{Machine: "mixer-4", Problem: "machines/mixer-4.yaml:3:1: unknown key"}},
+		Machines: []status.Machine{
+			{
+				Name: "press-3", State: "up", Security: "any", Points: map[string]int{"clear": 1, "sealed": 12, "withheld": 2},
+				Samples: status.Samples{Taken: 123456}, Last: now.Add(-200 * time.Millisecond),
+				Withheld: []status.Withheld{{Point: "force", Why: "the connection is any"}, {Point: "recipe", Why: "the connection is any"}},
+				Unread:   []status.Unread{{Point: "energy", Status: "illegal data address"}},
+			},
+			{Name: "hotrunner-17", State: "down", Security: "any", Error: "no route to host", Since: now.Add(-time.Minute)},
+		},
+	}
+	var out strings.Builder
+	require.NoError(t, printStatus(&out, &s))
+	require.Equal(t, `gateway    gw-1, version v0.1.0, start 7, up 1h30m0s
+policy     plant, revision 17
+uplink     plant-nats: connecting, 1 message stored upstream, last 2m0s ago: connection refused
+outbox     waiting: 12 messages, 3.0 KiB, oldest 1m0s ago; 2 given up
+STALLED    machines are not polled: the outbox is full
+exception  connection-not-encrypted (policy.yaml:29), until 2026-12-22: cabinet
+exception  connection-not-encrypted (policy.yaml:30), PAST ITS DAY, its points stop: move
+LEFT OUT   mixer-4: machines/mixer-4.yaml:3:1: unknown key
+
+machine       state  connection  clear  sealed  passthrough  withheld  samples  bad  last
+press-3       up     any         1      12      0            2         123456   0    200ms ago
+hotrunner-17  down   -           0      0       0            0         0        0    never
+
+press-3: force, recipe do not leave: the connection is any
+press-3: energy is not read: illegal data address
+hotrunner-17 is down for 1m0s: no route to host
+`, out.String())
+}

@@ -1,0 +1,192 @@
+package configs
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/fieldseal/fieldseal/policy"
+)
+
+// mostNames is how many names a message lists.
+const mostNames = 5
+
+// rule is a release, a raise or an exception of the policy, and where it stands.
+type rule struct {
+	patterns  []policy.Pattern
+	places    []node // of the patterns
+	release   bool
+	exception *policy.Exception // nil where it is none
+	until     node              // of an exception that is past its day
+	stopped   []string          // the points that it covered
+}
+
+// rule reads the points of a rule, and remembers it.
+func (r *policyReader) rule(m *mapping) *rule {
+	n := &rule{}
+	n.patterns, n.places = m.need("points", `write patterns of machine/point: ["press-3/*"]`).patterns()
+	r.l.rules = append(r.l.rules, n)
+	return n
+}
+
+// ended says which points an exception that is past its day stops. known tells
+// whether that can be told.
+func (r *rule) ended(known bool) {
+	if !r.until.present() {
+		return
+	}
+	what := "the exception " + quote(string(r.exception.Allow)) + " (" + r.exception.Where + ") ended with " + lastDay(r.exception.Until) + ": "
+	p := Problem{Line: r.until.y.Line, Column: r.until.y.Column, Stops: true, Instead: "remove it, or have a later day approved"}
+	switch {
+	case len(r.stopped) > 0:
+		p.What = what + stop(r.stopped)
+	case known:
+		p.What, p.Instead = what+"no point needs it", "remove it"
+		p.Note, p.Stops = true, false
+	default:
+		p.What = what + "the points it covered stop"
+	}
+	r.until.f.add(p)
+}
+
+// matches notes the rules that have no effect.
+func (d *decisions) matches() {
+	for _, r := range d.l.rules {
+		for i, p := range r.patterns {
+			matched, clear := false, false
+			for _, m := range d.machines {
+				for _, pt := range m.points {
+					if p.Match(m.m.Name, pt.Name) {
+						matched = true
+						clear = clear || pt.Label != "" && d.level(pt.Label).Send == policy.SendClear
+					}
+				}
+			}
+			switch {
+			case !matched:
+				r.places[i].note(quote(p.String())+" matches no point", "correct the pattern, or remove it")
+			case r.release && !clear:
+				r.places[i].note(quote(p.String())+" is released, and no point of it is labelled with a level that sends in clear: they leave sealed",
+					"label them "+oneOf(d.clear())+" in the machine's file, or remove the release")
+			}
+		}
+	}
+}
+
+// clear gives the levels that send in clear.
+func (d *decisions) clear() []string {
+	var names []string
+	for _, l := range d.policy.Levels {
+		if l.Send == policy.SendClear {
+			names = append(names, quote(l.Name))
+		}
+	}
+	if names == nil {
+		return []string{"with one (the policy has none)"}
+	}
+	return names
+}
+
+// some lists the first names, and how many more there are.
+func some(names []string) string {
+	if len(names) <= mostNames {
+		return and(names)
+	}
+	return strings.Join(names[:mostNames], ", ") + " and " + itoa(len(names)-mostNames) + " more"
+}
+
+// and lists words: "a", "a and b", "a, b and c".
+func and(words []string) string {
+	last := len(words) - 1
+	if last < 1 {
+		return strings.Join(words, "")
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}
+
+// stop says that points stop.
+func stop(points []string) string {
+	if len(points) == 1 {
+		return points[0] + " stops"
+	}
+	return some(points) + " stop"
+}
+
+// word is one register or bit of a device.
+type word struct {
+	table  int
+	offset int
+}
+
+// devices compares the machines that read one unit of one address. A file must
+// not be a way around the label that another one gives a register: the looser
+// one is left out.
+func (d *decisions) devices() {
+	same := map[string][]*decided{}
+	for i := range d.machines {
+		m := &d.machines[i]
+		device := m.m.Connect.URL + " " + itoa(int(m.m.Modbus.UnitID))
+		for _, other := range same[device] {
+			around := d.looser(m, other)
+			around = d.looser(other, m) || around
+			if !around {
+				m.connect.note("the machine "+quote(other.m.Name)+" reads the same unit of the same address",
+					"a label there does not bind points here: give each register one sensitivity")
+			}
+		}
+		same[device] = append(same[device], m)
+	}
+}
+
+// looser refuses a machine with points of looser levels than another one gives
+// to the same registers, and tells whether it did.
+func (d *decisions) looser(m, other *decided) bool {
+	theirs := map[word][]int{}
+	for i := range other.points {
+		for _, w := range other.words(i) {
+			theirs[w] = append(theirs[w], i)
+		}
+	}
+	first, with, count := -1, -1, 0
+	for i := range m.points {
+		k := slices.IndexFunc(m.words(i), func(w word) bool {
+			j := slices.IndexFunc(theirs[w], func(j int) bool {
+				a, b := m.best[i].Level, other.best[j].Level
+				return a != b && d.policy.Stricter(a, b) == b && !m.apart(i, other, j)
+			})
+			if j >= 0 && first < 0 {
+				first, with = i, theirs[w][j]
+			}
+			return j >= 0
+		})
+		if k >= 0 {
+			count++
+		}
+	}
+	if count == 0 {
+		return false
+	}
+	more := ""
+	if count > 1 {
+		more = " (and " + itoa(count-1) + " more)"
+	}
+	m.place(m.points[first].Name, "at").wrong("point "+quote(m.points[first].Name)+more+" has level "+quote(m.best[first].Level)+" here, and "+quote(other.best[with].Level)+
+		" as "+quote(other.points[with].Name)+" in "+other.m.File+", which reads the same registers of the same machine",
+		"give it the same sensitivity in both, or read it in one")
+	return true
+}
+
+// words gives the registers or bits of a point.
+func (m *decided) words(i int) []word {
+	p := &m.m.Modbus.Points[i]
+	words := make([]word, max(1, p.Type.Registers(p.Bytes)))
+	for k := range words {
+		words[k] = word{int(p.At.Table), int(p.At.Offset) + k}
+	}
+	return words
+}
+
+// apart tells whether two points are different bits of registers.
+func (m *decided) apart(i int, other *decided, j int) bool {
+	a, b := m.m.Modbus.Points[i].Bit, other.m.Modbus.Points[j].Bit
+	return a >= 0 && b >= 0 && a != b
+}
