@@ -155,6 +155,8 @@ type printer struct {
 	stderr  io.Writer
 	reader  *envelope.Reader
 	refused map[refusedKey]int
+	others  *envelope.Refusal // the newest of those for other recipients; nil for none
+	opened  bool              // something sealed was
 	foreign int
 }
 
@@ -187,7 +189,8 @@ func (p *printer) message(m envelope.Message) error {
 	case err == nil:
 	case !errors.As(err, &refusal):
 		return err
-	case refusal.Class == envelope.WrongRecipient: // meant for others; finish says how many
+	case refusal.Class == envelope.WrongRecipient:
+		p.others = refusal // meant for others: wrong only where nothing at all is meant for the identities given
 	default:
 		k := refusedKey{refusal.Class, refusal.Stream}
 		if p.refused[k]++; p.refused[k] <= 3 {
@@ -195,6 +198,7 @@ func (p *printer) message(m envelope.Message) error {
 		}
 	}
 	for i := range deliveries {
+		p.opened = p.opened || deliveries[i].Sealed && !deliveries[i].Unopened
 		if err := p.delivery(&deliveries[i]); err != nil {
 			return err
 		}

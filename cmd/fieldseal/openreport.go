@@ -42,6 +42,10 @@ type forgeryLine struct {
 // finish says what is not in order, on stderr, and prints the statistics.
 func (p *printer) finish(stats bool) (inOrder bool, err error) {
 	inOrder = p.foreign == 0
+	if p.others != nil && !p.opened {
+		inOrder = false
+		fmt.Fprintf(p.stderr, "fieldseal: none of the identities given opens anything: %v\n", p.others)
+	}
 	for k, n := range p.refused {
 		inOrder = false
 		fmt.Fprintf(p.stderr, "fieldseal: %s: %d messages refused: %s\n", k.stream, n, k.class)

@@ -17,7 +17,10 @@ var (
 
 func TestMain(m *testing.M) {
 	home, _ = os.Getwd()
-	testscript.Main(m, map[string]func(){"fieldseal": main})
+	os.Exit(testscript.RunMain(m, map[string]func() int{"fieldseal": func() int {
+		main() // does not come back
+		return exitFine
+	}}))
 }
 
 // Each script is one thing that a user does, or gets wrong, in the words that
