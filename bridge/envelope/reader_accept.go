@@ -31,7 +31,7 @@ func (c *candidate) deliver(p Proof) Delivery {
 		c.epoch.stream.unopened++
 	}
 	c.delivered = true
-	c.delivery = Delivery{Sequence: d.Sequence}
+	c.delivery = Delivery{Sequence: d.Sequence, Time: d.Time}
 	return d
 }
 

@@ -23,11 +23,12 @@ type StreamReport struct {
 	// SignedThrough is the greatest number that a verified checkpoint covers.
 	SignedThrough uint64
 
-	Pending    int    // messages that wait for their signature
-	NoKeyFrame int    // sealed ones of them, and signed ones, that wait for their key frame
-	Unopened   uint64 // delivered unopened: none of the identities can open them
-	GivenUp    uint64 // let go because too much was waiting
-	Duplicates uint64 // repeats that were put aside
+	Pending    int       // messages that wait for their signature
+	Oldest     time.Time // the time that the oldest of them bears: nobody has signed for it
+	NoKeyFrame int       // sealed ones of them, and signed ones, that wait for their key frame
+	Unopened   uint64    // delivered unopened: none of the identities can open them
+	GivenUp    uint64    // let go because too much was waiting
+	Duplicates uint64    // repeats that were put aside
 
 	Forged    uint64    // forgeries, rollbacks and clones
 	Forgeries []Forgery // the first of them
@@ -81,6 +82,9 @@ func (s *streamState) account() StreamReport {
 			for _, c := range claims {
 				if !c.signed {
 					p.Pending++
+					if t := time.Unix(0, c.delivery.Time).UTC(); p.Oldest.IsZero() || t.Before(p.Oldest) {
+						p.Oldest = t
+					}
 				}
 				if c.sealed() {
 					p.NoKeyFrame++

@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -85,6 +86,18 @@ func Absent(state string) error {
 		return fmt.Errorf("%s exists already; it is never overwritten, since nobody could read what its keys protect", path)
 	}
 	return nil
+}
+
+// Exists tells whether a folder has a keystore: a file of that name that begins
+// as one.
+func Exists(dir string) bool {
+	f, err := os.Open(filepath.Join(dir, fileName))
+	if err != nil {
+		return false
+	}
+	head := make([]byte, len(magic))
+	_, err = io.ReadFull(f, head)
+	return errors.Join(err, f.Close()) == nil && string(head) == magic
 }
 
 // Create makes the keystore of a gateway in the state folder, with all its

@@ -61,6 +61,9 @@ func TestRefusals(t *testing.T) {
 
 	_, err := keystore.Create(dir, "gw-1", cred, now)
 	require.ErrorContains(t, err, "exists already")
+	require.True(t, keystore.Exists(dir))
+	require.NoError(t, os.Mkdir(filepath.Join(t.TempDir(), "keystore"), 0o700))
+	require.False(t, keystore.Exists(t.TempDir()), "a folder of that name is none")
 
 	other := append([]byte(nil), cred...)
 	other[0] ^= 1

@@ -192,7 +192,11 @@ func keysImport() *cobra.Command {
 			if err != nil {
 				return noLook(err)
 			}
-			return store.Import(args[0], pem)
+			if err := store.Import(args[0], pem); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.OutOrStdout(), "imported; a running gateway uses it after its next start")
+			return err
 		},
 	}
 	configFlag(c, &file)
@@ -227,9 +231,7 @@ func besideState(dir string) bool {
 		return false
 	}
 	for ; ; abs = filepath.Dir(abs) {
-		_, noStart := os.Stat(filepath.Join(abs, "keystore"))
-		_, noOutbox := os.Stat(filepath.Join(abs, "outbox"))
-		if noStart == nil || noOutbox == nil {
+		if keystore.Exists(abs) {
 			return true
 		}
 		if abs == filepath.Dir(abs) {

@@ -160,6 +160,10 @@ type printer struct {
 	foreign int
 }
 
+// maxRefused is how many streams are counted apart, of those with refused
+// messages.
+const maxRefused = 1000
+
 type refusedKey struct {
 	class  envelope.Class
 	stream envelope.Stream
@@ -193,6 +197,9 @@ func (p *printer) message(m envelope.Message) error {
 		p.others = refusal // meant for others: wrong only where nothing at all is meant for the identities given
 	default:
 		k := refusedKey{refusal.Class, refusal.Stream}
+		if _, known := p.refused[k]; !known && len(p.refused) >= maxRefused {
+			k = refusedKey{class: refusal.Class} // names that anybody may make up
+		}
 		if p.refused[k]++; p.refused[k] <= 3 {
 			fmt.Fprintf(p.stderr, "fieldseal: refused: %v\n", refusal)
 		}

@@ -48,7 +48,11 @@ func (p *printer) finish(stats bool) (inOrder bool, err error) {
 	}
 	for k, n := range p.refused {
 		inOrder = false
-		fmt.Fprintf(p.stderr, "fieldseal: %s: %d messages refused: %s\n", k.stream, n, k.class)
+		name := k.stream.String()
+		if k.stream == (envelope.Stream{}) {
+			name = "further streams"
+		}
+		fmt.Fprintf(p.stderr, "fieldseal: %s: %d messages refused: %s\n", name, n, k.class)
 	}
 	lines := []streamLine{}
 	for _, r := range p.reader.Report() {
@@ -70,7 +74,11 @@ func (p *printer) finish(stats bool) (inOrder bool, err error) {
 			say("%d sealed messages are not for the identities given", r.Unopened)
 		}
 		if r.Pending > 0 {
-			say("%d messages wait for the gateway's signature", r.Pending)
+			say("%d messages wait for the gateway's signature, the oldest of %s", r.Pending, r.Oldest.Format(time.RFC3339Nano))
+			if overdue(r.Oldest, time.Now()) {
+				inOrder = false
+				say("that is longer than a gateway takes to sign: signatures are withheld, or somebody else made these messages")
+			}
 		}
 		if r.NoKeyFrame > 0 || r.GivenUp > 0 {
 			inOrder = false
@@ -84,6 +92,17 @@ func (p *printer) finish(stats bool) (inOrder bool, err error) {
 		}
 	}
 	return inOrder, p.out.Flush()
+}
+
+// signsWithin is more than a gateway takes to sign what it sent: 5 s, and the
+// way upstream.
+const signsWithin = time.Minute
+
+// overdue tells whether a signature should have come. A message from the future
+// is none that a gateway sent.
+func overdue(t, now time.Time) bool {
+	age := now.Sub(t)
+	return age > signsWithin || age < -signsWithin
 }
 
 func streamLineOf(r *envelope.StreamReport) streamLine {

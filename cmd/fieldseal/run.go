@@ -170,8 +170,17 @@ func listenUnix(path string) (net.Listener, error) {
 	if len(path) > maxSocketPath {
 		return nil, fmt.Errorf("cannot listen on %s: a socket's path has at most %d bytes; choose a folder with a shorter one", path, maxSocketPath)
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("cannot remove the old socket: %w", err)
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return nil, fmt.Errorf("cannot look at %s: %w", path, err)
+	case info.Mode()&os.ModeSocket == 0:
+		return nil, fmt.Errorf("%s is there and is no socket; it is not removed, so name another path", path)
+	default:
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("cannot remove the old socket: %w", err)
+		}
 	}
 	old := syscall.Umask(0o177)
 	l, err := net.Listen("unix", path)

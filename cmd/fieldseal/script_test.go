@@ -17,10 +17,7 @@ var (
 
 func TestMain(m *testing.M) {
 	home, _ = os.Getwd()
-	os.Exit(testscript.RunMain(m, map[string]func() int{"fieldseal": func() int {
-		main() // does not come back
-		return exitFine
-	}}))
+	testscript.Main(m, map[string]func(){"fieldseal": main})
 }
 
 // Each script is one thing that a user does, or gets wrong, in the words that
