@@ -4,11 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"net"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/point"
@@ -18,56 +14,7 @@ const (
 	maxRegisters    = 125 // in one request (Modbus Application Protocol 1.1b3, 6.3)
 	bitsPerRegister = 16  // so that 125 registers are 2000 bits, the limit of 6.1
 	minPeriod       = 10 * time.Millisecond
-	maxTimeout      = time.Minute
 )
-
-// Check gives all that is wrong with the endpoint.
-func (s *Spec) Check() []point.Problem {
-	var found []point.Problem
-	if _, p := s.address(); p != nil {
-		found = append(found, *p)
-	}
-	if s.Timeout < 0 || s.Timeout > maxTimeout {
-		found = append(found, point.Problem{
-			Key:  "timeout",
-			What: fmt.Sprintf("a timeout of %v is outside 0–1m", s.Timeout), Instead: "leave it out for 1s",
-		})
-	}
-	return found
-}
-
-// address gives host and port.
-func (s *Spec) address() (string, *point.Problem) {
-	const example = "write tcp://10.20.3.13:502"
-	problem := func(what, instead string) (string, *point.Problem) {
-		return "", &point.Problem{Key: "connect", What: what, Instead: instead}
-	}
-	if !strings.Contains(s.URL, "://") {
-		return problem("the URL has no scheme", example)
-	}
-	u, err := url.Parse(s.URL)
-	if err != nil {
-		return problem("this is no URL", example)
-	}
-	switch u.Scheme {
-	case "tcp":
-	case "tls", "rtu", "rtu-tcp":
-		return problem(u.Scheme+":// is understood but not honoured yet", "this version reads tcp:// only")
-	default:
-		return problem(fmt.Sprintf("there is no scheme %q", shorten(u.Scheme)), example)
-	}
-	if u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path != "" && u.Path != "/" {
-		return problem("the URL has more than a host and a port", example)
-	}
-	if u.Hostname() == "" {
-		return problem("the URL has no host", example)
-	}
-	port := cmp.Or(u.Port(), "502")
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return problem("the port is outside 1–65535", example)
-	}
-	return net.JoinHostPort(u.Hostname(), port), nil
-}
 
 // checker gathers problems; the current point's name is on each.
 type checker struct {

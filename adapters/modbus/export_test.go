@@ -9,3 +9,6 @@ func (s *Source) Hasten(minWait, maxWait, retryRefused time.Duration) {
 
 // Ended is closed when a dial or request that Run did not wait for has ended.
 func (s *Source) Ended() <-chan struct{} { return s.ended }
+
+// OwedFor shortens the time in which a late answer may still come.
+func (s *Source) OwedFor(d time.Duration) { s.owedFor = d }

@@ -14,6 +14,7 @@ import (
 // machine is one attached machine.
 type machine struct {
 	name     string
+	field    string // mechanism of the connection
 	spec     *Machine
 	decoders []decoder // by point
 	counters counters
@@ -43,8 +44,11 @@ type machine struct {
 }
 
 func (s *Source) newMachine(name string, spec *Machine, sink point.Sink) *machine {
-	m := &machine{name: name, spec: spec, sink: sink, jobs: spec.plan(), wait: s.newWait()}
+	m := &machine{name: name, field: "Modbus/TCP", spec: spec, sink: sink, jobs: spec.plan(), wait: s.newWait()}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
+	if s.rtu {
+		m.field = "Modbus/RTU over TCP"
+	}
 	m.decoders = make([]decoder, len(spec.Points))
 	for i := range spec.Points {
 		m.decoders[i] = spec.Points[i].decoder()
@@ -86,7 +90,7 @@ func (m *machine) describe(index uint32, status string) {
 
 // link tells the sink of the state that holds now.
 func (m *machine) link(peer string) {
-	l := point.Link{Mechanism: "Modbus/TCP", Security: point.AnyConnection, Peer: peer, Since: m.since}
+	l := point.Link{Mechanism: m.field, Security: point.AnyConnection, Peer: peer, Since: m.since}
 	if m.up {
 		l.State = point.LinkUp
 	} else {

@@ -257,7 +257,7 @@ func TestCheck(t *testing.T) {
 func TestSpecCheck(t *testing.T) {
 	for url, want := range map[string]string{
 		"tcp://10.20.3.13:502": "", "tcp://plc-7": "", "tcp://[fe80::1]:502": "", "tcp://plc/": "",
-		"tls://plc": "not honoured yet", "rtu:///dev/ttyUSB0": "not honoured yet", "rtu-tcp://plc": "not honoured yet",
+		"tls://plc": "not honoured yet", "rtu:///dev/ttyUSB0": "not honoured yet", "rtu-tcp://moxa:4001": "",
 		"10.20.3.13": "no scheme", "10.20.3.13:502": "no scheme", "://plc": "no URL", "http://plc": `no scheme "http"`, "tcp://": "no host", "tcp://plc:0": "port",
 		"tcp://plc:70000": "port", "tcp://a@plc": "more than", "tcp://plc/x": "more than", "tcp://plc:x": "no URL", "": "no scheme",
 	} {
@@ -272,6 +272,6 @@ func TestSpecCheck(t *testing.T) {
 		}
 	}
 	assert.Len(t, (&Spec{URL: "tcp://x", Timeout: -1}).Check(), 1)
-	address, _ := (&Spec{URL: "tcp://[fe80::1]"}).address()
+	_, address, _ := (&Spec{URL: "tcp://[fe80::1]"}).endpoint()
 	assert.Equal(t, "[fe80::1]:502", address)
 }

@@ -69,6 +69,14 @@ func (s *session) cycle(m *machine, j *job) error {
 // read reads a block into samples. What the device refuses is searched for
 // within the block and left out; refused is how many items that were.
 func (s *session) read(m *machine, b block) (refused int, err error) {
+	if k := s.line.part(m.spec.UnitID, b); k > 0 {
+		refused, err = s.read(m, whole(b.items[:k]))
+		if err != nil {
+			return refused, err
+		}
+		n, err := s.read(m, whole(b.items[k:]))
+		return refused + n, err
+	}
 	a, err := s.request(m, b.table, b.first, b.count)
 	if err == nil {
 		m.take(a, b)

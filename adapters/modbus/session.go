@@ -3,14 +3,11 @@ package modbus
 import (
 	"context"
 	"fmt"
-	"io"
-	"log"
 	"runtime"
 	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/simonvetter/modbus"
 
 	"github.com/fieldseal/fieldseal/bridge/point"
 )
@@ -23,10 +20,11 @@ type session struct {
 	machines []*machine // adopted
 	timer    *time.Timer
 
-	client   *modbus.ModbusClient // nil: not connected
-	conn     uint64               // number of the connection
-	answered bool                 // it brought an answer
-	silent   bool                 // the one before was given up for one unit's sake: the others need no fresh read
+	line     *line  // nil: Modbus TCP
+	client   client // nil: not connected
+	conn     uint64 // number of the connection
+	answered bool   // it brought an answer
+	silent   bool   // the one before was given up for one unit's sake: the others need no fresh read
 
 	down   *fault // the endpoint cannot be connected to; nil: it can, or nobody tried
 	redial *backoff.ExponentialBackOff
@@ -34,7 +32,11 @@ type session struct {
 }
 
 func newSession(ctx context.Context, s *Source) *session {
-	return &session{Source: s, ctx: ctx, redial: s.newWait()}
+	n := &session{Source: s, ctx: ctx, redial: s.newWait()}
+	if s.rtu {
+		n.line = newLine(s.address, &s.spec, s.owedFor, &s.strays)
+	}
+	return n
 }
 
 // run polls what is due until ctx ends.
@@ -138,13 +140,7 @@ func (s *session) connect() error {
 	if s.client != nil {
 		return nil
 	}
-	client, err := modbus.NewClient(&modbus.ClientConfiguration{
-		URL: "tcp://" + s.address, Timeout: s.spec.Timeout,
-		Logger: log.New(io.Discard, "", 0), // it writes to stdout otherwise
-	})
-	if err == nil {
-		err = client.Open()
-	}
+	client, err := s.dial()
 	if err != nil {
 		return dialFault(err)
 	}
@@ -165,10 +161,25 @@ func (s *session) connect() error {
 	return nil
 }
 
-// close gives the client up. A client is never opened again.
+func (s *session) dial() (client, error) {
+	if s.line != nil {
+		return s.line.dial(s.ctx)
+	}
+	return dialTCP(s.address, s.spec.Timeout)
+}
+
+// close closes the client. A client is never opened again.
 func (s *session) close() {
 	if s.client != nil {
-		_ = s.client.Close() // nothing to be saved
+		s.client.close()
+		s.client = nil
+	}
+}
+
+// giveUp is close after an error.
+func (s *session) giveUp() {
+	if s.client != nil {
+		s.client.giveUp()
 		s.client = nil
 	}
 }
@@ -178,7 +189,11 @@ func (s *session) failed(m *machine, f *fault) {
 	if !f.endpoint {
 		s.silent = s.client == nil
 		s.lost(m, f)
-		m.refresh(time.Now().Add(s.probeWait(m)))
+		at := time.Now().Add(s.probeWait(m))
+		if resume := s.line.resume(m); resume.After(at) {
+			at = resume
+		}
+		m.refresh(at)
 		return
 	}
 	s.silent = false
@@ -200,7 +215,11 @@ func (s *session) probeWait(m *machine) time.Duration {
 			silent++
 		}
 	}
-	if lost := time.Duration(silent) * s.spec.Timeout; silent < len(s.machines) && lost > s.maxWait/10 {
+	cost := s.spec.Timeout
+	if s.line != nil {
+		cost = s.line.cost()
+	}
+	if lost := time.Duration(silent) * cost; silent < len(s.machines) && lost > s.maxWait/10 {
 		wait = time.Duration(float64(wait) * float64(lost) / float64(s.maxWait/10))
 	}
 	return wait
@@ -246,6 +265,9 @@ func (s *session) alive(m *machine) {
 // ctx's.
 func (s *session) request(m *machine, t Table, first uint16, count int) (answer, error) {
 	for again := false; ; again = true {
+		if !s.line.mixes(m.spec.UnitID, debt{table: t, first: first, count: uint16(count)}).IsZero() {
+			return answer{}, unitFault(m.spec.UnitID, errOther)
+		}
 		if err := s.pause(m); err != nil {
 			return answer{}, err
 		}
@@ -274,7 +296,7 @@ func (s *session) request(m *machine, t Table, first uint16, count int) (answer,
 			return a, code
 		}
 		m.counters.faults.Add(1)
-		s.close()
+		s.giveUp()
 		if s.ctx.Err() != nil {
 			return a, s.ctx.Err()
 		}
@@ -313,17 +335,7 @@ func (s *session) ask(m *machine, t Table, first uint16, count int) (a answer, e
 	if limit := m.spec.Reads.limit(t); count < 1 || count > limit || int(first)+count > 1<<16 {
 		return a, fmt.Errorf("request for %d from %v/%d is out of range", count, t, first)
 	}
-	_ = s.client.SetUnitId(m.spec.UnitID) // never fails
-	switch t {
-	case Holding:
-		a.wire, err = s.client.ReadRawBytes(first, uint16(2*count), modbus.HOLDING_REGISTER)
-	case Input:
-		a.wire, err = s.client.ReadRawBytes(first, uint16(2*count), modbus.INPUT_REGISTER)
-	case Coil:
-		a.bits, err = s.client.ReadCoils(first, uint16(count))
-	case Discrete:
-		a.bits, err = s.client.ReadDiscreteInputs(first, uint16(count))
-	}
+	a.wire, a.bits, err = s.client.read(m.spec.UnitID, t, first, uint16(count))
 	a.at = s.now()
 	return a, err
 }

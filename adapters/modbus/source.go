@@ -36,14 +36,17 @@ type Options struct {
 type Source struct {
 	spec    Spec
 	address string
+	rtu     bool // RTU frames over TCP
 	log     *slog.Logger
 	now     func() time.Time
 
 	retryRefused     time.Duration // until a refused address is tried again
+	owedFor          time.Duration // how late an answer may come on a serial line
 	minWait, maxWait time.Duration // before jitter, until what is down is tried again
 
 	started    atomic.Bool
 	reconnects atomic.Uint64
+	strays     atomic.Uint64
 	changed    chan struct{} // holds one token when machines changed
 	ended      chan struct{} // closed when the session is over
 
@@ -62,15 +65,18 @@ func New(s Spec, o Options) (*Source, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	scheme, address, _ := s.endpoint()
 	if s.Timeout == 0 {
 		s.Timeout = time.Second
+		if scheme == schemeRTU {
+			s.Timeout = lineAnswer
+		}
 	}
-	address, _ := s.address()
 	return &Source{
-		spec: s, address: address, now: o.Now,
-		log:          o.Logger.With("endpoint", "tcp://"+address),
-		retryRefused: 5 * time.Minute,
-		minWait:      500 * time.Millisecond, maxWait: 20 * time.Second,
+		spec: s, address: address, rtu: scheme == schemeRTU, now: o.Now,
+		log:          o.Logger.With("endpoint", scheme+"://"+address),
+		retryRefused: 5 * time.Minute, owedFor: max(10*s.Timeout, 5*time.Second),
+		minWait: 500 * time.Millisecond, maxWait: 20 * time.Second,
 		changed: make(chan struct{}, 1), ended: make(chan struct{}),
 	}, nil
 }
@@ -94,6 +100,9 @@ func (s *Source) Attach(m point.Machine, sink point.Sink) error {
 	}
 	if found := spec.Check(); len(found) > 0 {
 		return configError(m.Name, found)
+	}
+	if p := spec.checkUnit(); s.rtu && p != nil {
+		return configError(m.Name, []point.Problem{*p})
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,4 +1,5 @@
-// Package modbus reads Modbus TCP equipment: a [Source] owns one endpoint and
+// Package modbus reads Modbus equipment, over TCP and on serial lines behind a
+// device server: a [Source] owns one endpoint and
 // reads the machines behind it. It reads only: function codes 1 to 4.
 //
 // What it gives where a value cannot be had:
@@ -12,8 +13,15 @@
 //   - any other exception: bad samples, and the next cycle asks again. Exceptions
 //     10 and 11 mean that the unit behind a Modbus gateway does not answer.
 //
-// Known limits: tcp:// only; one request outstanding for each endpoint; a dial
-// that hangs takes 5 s, in which no other machine of the endpoint is read.
+// On a serial line (rtu-tcp://) an answer does not say which request it is to.
+// After each error that is no exception the connection is given up, when the line
+// was silent for as long as a timeout, and what comes late is never taken for the
+// answer to another request. A unit that is silent is asked more and more
+// rarely, so that it costs the others a tenth of the time at most.
+//
+// Known limits: tcp:// and rtu-tcp:// only; one request outstanding for each
+// endpoint; a dial that hangs takes 5 s, in which no other machine of the
+// endpoint is read.
 package modbus
 
 import "time"
@@ -21,14 +29,16 @@ import "time"
 // Spec describes one endpoint: a host and port, or a serial line. One [Source]
 // owns it and has one request outstanding at a time.
 type Spec struct {
-	URL     string        // "tcp://10.20.3.13:502"; the port may be left out (502)
-	Timeout time.Duration // for the answer to one request; 0 is 1 s
+	URL     string        // "tcp://10.20.3.13:502", where the port may be left out (502), or "rtu-tcp://10.20.9.5:4001"
+	Timeout time.Duration // for the answer to one request; 0 is 1 s, and 300 ms on a serial line, where the time that the frames take is added
+	Baud    int           // of a serial line; 0 is 19200. The device server sets it: here it gives the timings
+	Parity  string        // of a serial line: even, odd or none; empty is even
 }
 
 // Machine describes one machine behind an endpoint.
 type Machine struct {
 	Name   string
-	UnitID uint8 // 0–255; on TCP 0 and 255 both commonly mean the device itself
+	UnitID uint8 // 0–255; on TCP 0 and 255 both commonly mean the device itself. 1–247 on a serial line
 	Reads  Reads
 	Points []Point
 }

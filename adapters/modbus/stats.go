@@ -5,6 +5,7 @@ import "sync/atomic"
 // Stats is what a source has done so far.
 type Stats struct {
 	Reconnects uint64         // connections made after the first
+	Strays     uint64         // answers on a serial line that were to no request under way: late ones
 	Machines   []MachineStats // attached now, in the order of Attach
 }
 
@@ -31,7 +32,7 @@ type counters struct {
 func (s *Source) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Stats{Reconnects: s.reconnects.Load()}
+	out := Stats{Reconnects: s.reconnects.Load(), Strays: s.strays.Load()}
 	for _, m := range s.machines {
 		c := &m.counters
 		out.Machines = append(out.Machines, MachineStats{

@@ -3,8 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fieldseal/fieldseal/adapters/nats"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/configs"
 )
@@ -31,10 +28,11 @@ type openOptions struct {
 func openCommand() *cobra.Command {
 	var o openOptions
 	c := &cobra.Command{
-		Use:   "open",
+		Use:   "open [FILE|FOLDER…|-]",
 		Short: "Open what is meant for you, as JSON lines",
-		Long: `Open reads a JetStream stream, verifies every message against the trust file, opens what is sealed for
-the identities given, and prints one JSON line for each sample. It reads and changes nothing.
+		Long: `Open reads a JetStream stream (--nats), or the segments that a files uplink wrote, or standard input (-).
+It verifies every message against the trust file, opens what is sealed for the identities given, and prints
+one JSON line for each sample. It changes nothing.
 
 A sample is printed when the gateway's signature over it has arrived; with --now at once, marked
 "pending". Without a trust file everything is "unverified" and the exit code is 1. Without an identity
@@ -43,10 +41,10 @@ only what is clear and passthrough is printed, and the rest is verified.
 Exit codes: 0 everything in order (what is sealed for others is), 1 gaps, forgeries, refused messages or
 unverified, 2 could not look.`,
 		Example: `  fieldseal open -i historian.identity --trust trust.yaml --nats tls://hub-a.example:4222 --stream PLANT --prefix plant.augsburg \
-    --cert historian.pem --key historian.key --ca hub-ca.pem`,
-		Args: takes(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			return o.open(c.Context(), c.OutOrStdout(), c.ErrOrStderr())
+    --cert historian.pem --key historian.key --ca hub-ca.pem
+  fieldseal open -i historian.identity --trust trust.yaml /media/stick`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return o.open(c.Context(), args, c.InOrStdin(), c.OutOrStdout(), c.ErrOrStderr())
 		},
 	}
 	f := c.Flags()
@@ -64,26 +62,17 @@ unverified, 2 could not look.`,
 	return c
 }
 
-func (o *openOptions) open(ctx context.Context, stdout, stderr io.Writer) error {
-	for _, flag := range []struct{ name, value string }{{"--stream", o.stream}, {"--prefix", o.prefix}, {"--ca", o.authorities}} {
-		if flag.value == "" {
-			return noLook(fmt.Errorf("%s is missing; see: fieldseal open --help", flag.name))
-		}
+func (o *openOptions) open(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	read, err := o.source(args, stdin)
+	if err != nil {
+		return noLook(err)
 	}
 	options, err := o.readerOptions(stderr)
 	if err != nil {
 		return noLook(err)
 	}
-	tlsConfig, err := o.tls()
-	if err != nil {
-		return noLook(err)
-	}
 	p := &printer{out: bufio.NewWriter(stdout), stderr: stderr, reader: envelope.NewReader(options), refused: make(map[refusedKey]int)}
-	err = nats.Consume(ctx, nats.ConsumeConfig{
-		Servers: o.servers, Stream: o.stream, Prefix: o.prefix, TLS: tlsConfig, FromStart: true, UntilEnd: o.end,
-		Foreign: func(err error) { p.foreign++; fmt.Fprintln(stderr, "fieldseal: not a message of fieldseal:", err) },
-	}, p.message)
-	if err != nil && ctx.Err() == nil {
+	if err := read(ctx, p); err != nil && ctx.Err() == nil {
 		return noLook(errors.Join(err, p.out.Flush()))
 	}
 	inOrder, err := p.finish(o.stats)
@@ -126,27 +115,6 @@ func (o *openOptions) readerOptions(stderr io.Writer) (envelope.ReaderOptions, e
 		options.Trust.Gateways[name] = envelope.GatewayKeys{{Public: g.SigningKey, Until: g.Until}}
 	}
 	return options, nil
-}
-
-func (o *openOptions) tls() (*tls.Config, error) {
-	pem, err := os.ReadFile(o.authorities)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the authorities: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", o.authorities)
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}
-	if o.cert == "" && o.key == "" {
-		return c, nil
-	}
-	pair, err := tls.LoadX509KeyPair(o.cert, o.key)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the client certificate: %w", err)
-	}
-	c.Certificates = []tls.Certificate{pair}
-	return c, nil
 }
 
 // printer turns messages into lines.

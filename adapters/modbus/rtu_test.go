@@ -1,0 +1,313 @@
+package modbus_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/adapters/modbus"
+	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/integration/sim"
+)
+
+// hotrunner maps a machine of the simulated line, as the example's template does.
+func hotrunner(unit uint8) *modbus.Machine {
+	m := &modbus.Machine{Name: fmt.Sprintf("hotrunner-%02d", unit), UnitID: unit}
+	for z := 1; z <= sim.Zones; z++ {
+		p := mapped(fmt.Sprintf("zone-%d", z), "holding/199", modbus.Int16)
+		p.At.Offset += uint16(z)
+		p.Scale, p.Unit, p.Period = &modbus.Scale{Factor: 0.1}, "°C", 40*time.Millisecond
+		m.Points = append(m.Points, p)
+	}
+	return m
+}
+
+// lineRig is a simulated serial line and a source that reads it.
+type lineRig struct {
+	t      *testing.T
+	line   *sim.RTULine
+	source *modbus.Source
+	rec    map[string]*recorder
+	stop   func()
+}
+
+func newLine(t *testing.T, o sim.RTUOptions, timeout time.Duration) *lineRig {
+	t.Helper()
+	l, err := sim.StartRTULine(o)
+	require.NoError(t, err)
+	t.Cleanup(l.Stop)
+	s, err := modbus.New(modbus.Spec{URL: l.URL(), Timeout: timeout, Baud: 115200, Parity: modbus.NoParity}, modbus.Options{})
+	require.NoError(t, err)
+	s.Hasten(10*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond)
+	return &lineRig{t: t, line: l, source: s, rec: map[string]*recorder{}}
+}
+
+func (r *lineRig) attach(m *modbus.Machine) *recorder {
+	r.t.Helper()
+	rec := newRecorder()
+	require.NoError(r.t, r.source.Attach(point.Machine{Name: m.Name, Spec: m}, rec))
+	r.rec[m.Name] = rec
+	return rec
+}
+
+func (r *lineRig) attachAll() {
+	for _, unit := range r.line.Units() {
+		r.attach(hotrunner(unit))
+	}
+}
+
+// run runs the source until the test ends, and then checks each value that came:
+// it tells which unit and zone it is of.
+func (r *lineRig) run() {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.source.Run(ctx) }()
+	r.stop = func() {
+		cancel()
+		select {
+		case err := <-done:
+			assert.NoError(r.t, err)
+			done <- nil
+		case <-time.After(2 * time.Second):
+			assert.Fail(r.t, "Run did not return within 2 s")
+		}
+	}
+	r.t.Cleanup(func() {
+		r.stop()
+		for code := range r.line.FunctionCodes() {
+			assert.Contains(r.t, []byte{1, 2, 3, 4}, code)
+		}
+		for name, rec := range r.rec {
+			assert.Empty(r.t, rec.breaches)
+			rec.right(r.t, name)
+		}
+	})
+}
+
+// right checks that each good sample has the value of its own unit and zone.
+func (r *recorder) right(t *testing.T, machine string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var unit int
+	_, err := fmt.Sscanf(machine, "hotrunner-%d", &unit)
+	require.NoError(t, err)
+	for _, s := range r.samples {
+		if s.Quality.IsGood() {
+			zone := int(s.Point)%sim.Zones + 1
+			assert.Equal(t, float64(sim.ZoneTemperature(unit, zone))/10, s.Value.Float(), "%s zone %d", machine, zone)
+		}
+	}
+}
+
+func TestLineOf39Machines(t *testing.T) {
+	r := newLine(t, sim.RTUOptions{}, 300*time.Millisecond)
+	r.attachAll()
+	r.run()
+	require.Len(t, r.rec, 39)
+	for name, rec := range r.rec {
+		rec.until(t, "three polls of "+name, func() bool { return rec.good(sim.Zones-1, 0) >= 3 })
+		rec.mu.Lock()
+		link := rec.link()
+		assert.Equal(t, "Modbus/RTU over TCP", link.Mechanism)
+		assert.Equal(t, point.AnyConnection, link.Security)
+		assert.Equal(t, point.LinkUp, link.State)
+		assert.Len(t, rec.links, 1)
+		rec.mu.Unlock()
+	}
+	assert.Zero(t, r.source.Stats().Strays)
+	assert.Zero(t, r.source.Stats().Reconnects)
+}
+
+// TestLateAnswers: one machine's answers come late again and again, in each way
+// there is. No value is ever another point's, and the others stay up.
+func TestLateAnswers(t *testing.T) {
+	for name, happen := range map[string]func(*sim.RTULine, string){
+		"before the next answer": (*sim.RTULine).Late,
+		"before its own next":    (*sim.RTULine).LateToSame,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newLine(t, sim.RTUOptions{Units: 4, Except: []int{}}, 60*time.Millisecond)
+			for unit := range uint8(4) {
+				m := hotrunner(unit + 1)
+				m.Reads.MaxRegisters = 2 // four requests whose answers look the same
+				r.attach(m)
+			}
+			r.run()
+			slow := r.rec["hotrunner-02"]
+			for n := range 5 {
+				mark := slow.mark()
+				slow.until(t, "values", func() bool { return slow.good(7, mark) > 1 })
+				mark = slow.mark()
+				for range n {
+					r.line.Fine("hotrunner-02") // so that it hits the others of a poll too
+				}
+				happen(r.line, "hotrunner-02")
+				slow.until(t, "down", func() bool { return len(slow.of(7, mark)) > slow.good(7, mark) })
+			}
+			mark := slow.mark()
+			slow.until(t, "values", func() bool { return slow.good(7, mark) > 1 && slow.link().State == point.LinkUp })
+			assert.GreaterOrEqual(t, r.source.Stats().Strays, uint64(5))
+			for name, rec := range r.rec {
+				if rec == slow {
+					continue
+				}
+				rec.mu.Lock()
+				assert.Equal(t, point.LinkUp, rec.link().State, name)
+				assert.Len(t, rec.of(0, 0), rec.good(0, 0), "%s has no bad sample", name)
+				rec.mu.Unlock()
+			}
+		})
+	}
+}
+
+// TestLateAnswerOfSingleRegisters: no request of the machine has an answer of
+// another length, so only time helps: here until another machine is asked.
+func TestLateAnswerOfSingleRegisters(t *testing.T) {
+	r := newLine(t, sim.RTUOptions{Units: 2}, 60*time.Millisecond)
+	r.attach(hotrunner(2))
+	r.source.OwedFor(300 * time.Millisecond)
+	m := hotrunner(1)
+	m.Reads.MaxRegisters = 1
+	rec := r.attach(m)
+	r.run()
+	for n := range 3 {
+		mark := rec.mark()
+		rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
+		mark = rec.mark()
+		for range 2 * n {
+			r.line.Fine("hotrunner-01")
+		}
+		r.line.Late("hotrunner-01")
+		rec.until(t, "down", func() bool { return len(rec.of(7, mark)) > rec.good(7, mark) })
+	}
+	mark := rec.mark()
+	rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
+}
+
+// TestNoiseCostsNoValue: an answer that is garbled, cut off or another unit's is
+// asked for again at once.
+func TestNoiseCostsNoValue(t *testing.T) {
+	for name, happen := range map[string]func(*sim.RTULine, string){
+		"wrong checksum": (*sim.RTULine).WrongCRC,
+		"half a frame":   (*sim.RTULine).HalfFrame,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newLine(t, sim.RTUOptions{Units: 3}, 60*time.Millisecond)
+			r.attachAll()
+			r.run()
+			rec := r.rec["hotrunner-02"]
+			for n := range 3 {
+				mark := rec.mark()
+				rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
+				happen(r.line, "hotrunner-02")
+				rec.until(t, "a new connection", func() bool { return r.source.Stats().Reconnects == uint64(n+1) })
+			}
+			mark := rec.mark()
+			rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
+			rec.mu.Lock()
+			defer rec.mu.Unlock()
+			assert.Len(t, rec.of(7, 0), rec.good(7, 0), "no bad sample")
+		})
+	}
+}
+
+func TestAnswerOfAnotherUnit(t *testing.T) {
+	r := newLine(t, sim.RTUOptions{Units: 3}, 60*time.Millisecond)
+	r.attachAll()
+	r.run()
+	rec := r.rec["hotrunner-02"]
+	rec.until(t, "values", func() bool { return rec.good(7, 0) > 1 })
+	mark := rec.mark()
+	r.line.OtherUnit("hotrunner-02")
+	rec.until(t, "down", func() bool { return len(rec.of(7, mark)) > rec.good(7, mark) })
+	rec.until(t, "up", func() bool { return rec.link().State == point.LinkUp })
+	assert.EqualValues(t, 1, r.source.Stats().Strays)
+}
+
+func TestDeadUnitDoesNotStarveTheLine(t *testing.T) {
+	r := newLine(t, sim.RTUOptions{Dead: []int{5}}, 100*time.Millisecond)
+	r.source.Hasten(100*time.Millisecond, time.Second, time.Minute)
+	r.attachAll()
+	r.run()
+	dead := r.rec["hotrunner-05"]
+	dead.until(t, "down", func() bool { return dead.link().State == point.LinkDown && len(dead.samples) == sim.Zones })
+	dead.mu.Lock()
+	assert.Contains(t, dead.link().Err, "unit 5 does not answer")
+	assert.Equal(t, point.BadTimeout, dead.samples[0].Quality)
+	dead.mu.Unlock()
+	before := r.line.Asked("hotrunner-05")
+	marks := map[string]int{}
+	for name, rec := range r.rec {
+		marks[name] = rec.mark()
+	}
+	for name, rec := range r.rec {
+		if rec != dead {
+			rec.until(t, "15 polls of "+name, func() bool { return rec.good(0, marks[name]) >= 15 })
+			rec.mu.Lock()
+			assert.Len(t, rec.of(0, 0), rec.good(0, 0), "%s has no bad sample", name)
+			rec.mu.Unlock()
+		}
+	}
+	assert.LessOrEqual(t, r.line.Asked("hotrunner-05")-before, 5, "while each of the others was asked 15 times and more")
+	r.line.Mend("hotrunner-05")
+	dead.until(t, "values", func() bool { return dead.good(7, 0) > 1 })
+}
+
+func TestAttachAndDetachOnTheLine(t *testing.T) {
+	r := newLine(t, sim.RTUOptions{Units: 3}, 300*time.Millisecond)
+	stays := r.attach(hotrunner(1))
+	r.run()
+	stays.until(t, "values", func() bool { return stays.good(0, 0) > 1 })
+	for range 5 {
+		for unit := uint8(2); unit <= 3; unit++ {
+			comes := r.attach(hotrunner(unit))
+			comes.until(t, "values", func() bool { return comes.good(7, 0) > 0 })
+		}
+		require.NoError(t, r.source.Detach("hotrunner-02"))
+		require.NoError(t, r.source.Detach("hotrunner-03"))
+		r.rec["hotrunner-02"].close()
+		r.rec["hotrunner-03"].close()
+		mark := stays.mark()
+		stays.until(t, "values", func() bool { return stays.good(0, mark) > 1 })
+	}
+	assert.Zero(t, r.source.Stats().Reconnects)
+	var config *point.ConfigError
+	assert.ErrorAs(t, r.source.Attach(point.Machine{Name: "all", Spec: hotrunner(0)}, newRecorder()), &config)
+}
+
+func TestRefusedRegisterOnTheLine(t *testing.T) {
+	r := newLine(t, sim.RTUOptions{Units: 2}, 300*time.Millisecond)
+	r.line.Exception("hotrunner-01", 203, 203, 2)
+	rec := r.attach(hotrunner(1))
+	r.run()
+	rec.until(t, "the others", func() bool { return rec.good(7, 0) > 2 && len(rec.of(3, 0)) > 0 })
+	assert.Equal(t, point.BadConfigurationError, rec.of(3, 0)[0].Quality)
+	assert.Zero(t, r.source.Stats().Reconnects)
+	r.line.Mend("hotrunner-01")
+	rec.until(t, "the point", func() bool { return rec.good(3, 0) > 1 })
+}
+
+// TestLineEndsDuringARequest: neither a request nor the wait after it holds Run
+// up.
+func TestLineEndsDuringARequest(t *testing.T) {
+	asked := make(chan struct{}, 1)
+	r := newLine(t, sim.RTUOptions{Units: 1, Dead: []int{1}, OnRequest: func(sim.Request) {
+		select {
+		case asked <- struct{}{}:
+		default:
+		}
+	}}, 30*time.Second)
+	r.attach(hotrunner(1))
+	r.run()
+	<-asked
+	begin := time.Now()
+	r.stop()
+	<-r.source.Ended()
+	assert.Less(t, time.Since(begin), time.Second)
+}

@@ -1,0 +1,160 @@
+package approval
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// levels compares what the levels mean.
+func (d *differ) levels() {
+	var kept []string
+	for _, l := range d.next.Levels {
+		what := "level " + l.Name
+		if l.Name == d.next.Default {
+			what += ", that of every point that nobody labelled"
+		}
+		o, ok := d.old.level(l.Name)
+		if !ok {
+			if l.Send == "withheld" {
+				d.same("%s: new, leaves %s", what, l.leaves())
+			} else {
+				d.looser("%s: new, leaves %s, read over a connection that is %s", what, l.leaves(), asked(l.Connection))
+			}
+			continue
+		}
+		kept = append(kept, l.Name)
+		d.level(what, o, l)
+	}
+	for _, o := range d.old.Levels {
+		if _, ok := d.next.level(o.Name); !ok {
+			d.same("level %s: removed", o.Name)
+		}
+	}
+	if !slices.IsSortedFunc(kept, func(a, b string) int { return d.old.rank(a) - d.old.rank(b) }) {
+		d.looser("the levels have another order, least sensitive first: %s", and(levelNames(d.next.Levels)))
+	}
+}
+
+func (d *differ) level(what string, o, l Level) {
+	switch {
+	case o.Send != l.Send:
+		sends := []string{"withheld", "sealed", "clear"}
+		d.add(slices.Index(sends, l.Send) > slices.Index(sends, o.Send), "%s: will leave %s (was %s)", what, l.leaves(), o.leaves())
+	default:
+		if added := without(l.To, o.To); len(added) > 0 {
+			d.looser("%s: %s can read it from now on, beside %s", what, and(added), people(without(l.To, added)))
+		}
+		if gone := without(o.To, l.To); len(gone) > 0 {
+			d.same("%s: %s can no longer read what is sealed from now on", what, and(gone))
+		}
+	}
+	if o.Connection != l.Connection {
+		grades := []string{"any", "authenticated", "encrypted"}
+		d.add(slices.Index(grades, l.Connection) < slices.Index(grades, o.Connection),
+			"%s: is read over a connection that is %s (was %s)", what, asked(l.Connection), asked(o.Connection))
+	}
+	switch {
+	case o.Pad && !l.Pad:
+		d.looser("%s: sizes will no longer be hidden", what)
+	case l.Pad && !o.Pad:
+		d.same("%s: sizes will be hidden", what)
+	}
+}
+
+func asked(grade string) string {
+	if grade == "any" {
+		return "of any kind"
+	}
+	return grade + " at least"
+}
+
+func levelNames(levels []Level) []string {
+	var names []string
+	for _, l := range levels {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// without gives the words of a that are not in b.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+}
+
+// standard compares the default level.
+func (d *differ) standard() {
+	if d.first || d.old.Default == d.next.Default {
+		return
+	}
+	d.add(d.next.rank(d.next.Default) < d.next.rank(d.old.Default), "points that nobody labelled: level %s, %s (was %s, %s)",
+		d.next.Default, d.next.unlabelled(), d.old.Default, d.old.unlabelled())
+}
+
+// exceptions compares the exceptions by what they allow for which points. Of
+// two for the same, the one that lasts longer counts.
+func (d *differ) exceptions() {
+	before, after := longest(d.old.Exceptions), longest(d.next.Exceptions)
+	for _, e := range after {
+		i := slices.IndexFunc(before, e.like)
+		if i < 0 {
+			d.looser("exception: %s, until %s, because %s", e.allows(), e.Until, strconv.Quote(e.Why))
+			continue
+		}
+		switch o := before[i]; {
+		case e.Until > o.Until:
+			d.looser("exception prolonged: %s, until %s (was %s), because %s", e.allows(), e.Until, o.Until, strconv.Quote(e.Why))
+		case e.Until < o.Until:
+			d.same("exception shortened: %s, until %s (was %s)", e.allows(), e.Until, o.Until)
+		case e.Why != o.Why:
+			d.same("exception: %s, until %s, because %s (was %s)", e.allows(), e.Until, strconv.Quote(e.Why), strconv.Quote(o.Why))
+		}
+	}
+	for _, o := range before {
+		if !slices.ContainsFunc(after, o.like) {
+			d.same("exception ended: %s (was until %s)", o.allows(), o.Until)
+		}
+	}
+}
+
+func longest(all []Exception) []Exception {
+	var out []Exception
+	for _, e := range all {
+		switch i := slices.IndexFunc(out, e.like); {
+		case i < 0:
+			out = append(out, e)
+		case e.Until > out[i].Until: // days sort as text
+			out[i] = e
+		}
+	}
+	return out
+}
+
+func (e Exception) like(o Exception) bool {
+	return e.Allow == o.Allow && slices.Equal(e.Points, o.Points)
+}
+
+func (e Exception) allows() string {
+	points := and(e.Points)
+	if grade, ok := strings.CutPrefix(e.Allow, "connection-not-"); ok {
+		return points + " may be read over a connection that is not " + grade
+	}
+	return points + ": " + e.Allow
+}
+
+// passthrough compares what devices may encrypt themselves.
+func (d *differ) passthrough() {
+	if added := without(d.next.Accept, d.old.Accept); len(added) > 0 {
+		d.looser("passthrough: payloads that devices encrypted as %s leave as they come", or(added))
+	}
+	if gone := without(d.old.Accept, d.next.Accept); len(gone) > 0 {
+		d.same("passthrough: payloads as %s no longer leave as they come, but sealed", or(gone))
+	}
+	if !d.first && d.old.IfReadable != d.next.IfReadable {
+		if d.next.IfReadable == "seal" {
+			d.looser("passthrough: a payload that turns out to be readable is sealed and sent (was held back)")
+		} else {
+			d.same("passthrough: a payload that turns out to be readable is held back (was sealed and sent)")
+		}
+	}
+}
