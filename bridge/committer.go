@@ -32,13 +32,14 @@ const (
 // outbox. What it has appended is accepted.
 type committer struct {
 	log      *outbox.Log
+	append   func([]outbox.Record) (last uint64, err error) // log's
 	intake   *intake
 	sinks    func() []*sink
 	logger   *slog.Logger
 	events   func(stream.Event)
 	dropOld  bool          // when_full: drop-oldest
 	maxAge   time.Duration // 0: no limit
-	segment  int64         // size of the outbox's segments
+	segment  int64         // what the streams leave of the size of the outbox's segments
 	now      func() time.Time
 	damage   damage
 	lost     atomic.Uint64
@@ -154,8 +155,14 @@ func (c *committer) flush(ctx context.Context) error {
 		if errors.Is(err, outbox.ErrFailed) || errors.Is(err, errAccount) {
 			return fmt.Errorf("the outbox must be opened again: %w", err)
 		}
-		if c.intake.stall(err.Error(), errors.Is(err, outbox.ErrFull)) {
-			c.logger.Error("the outbox accepts nothing; machines are not polled until it does", "error", err)
+		if errors.Is(err, outbox.ErrTooLarge) { // no later attempt would fare better
+			err = fmt.Errorf("the outbox's segments are too small for this many streams; make max_size of the outbox larger, or have fewer machines, levels or recipients: %w", err)
+			c.events(stream.Event{Name: "outbox-too-small", Text: err.Error()})
+			return err
+		}
+		hold := errors.Is(err, outbox.ErrFull)
+		if c.intake.stall(err.Error(), hold) {
+			c.logger.Error(stalledText(hold), "error", err)
 			c.events(stream.Event{Name: "outbox-stalled", Text: err.Error()})
 		}
 		select {
@@ -172,6 +179,14 @@ func (c *committer) flush(ctx context.Context) error {
 		c.events(stream.Event{Name: "outbox-resumed"})
 	}
 	return nil
+}
+
+// stalledText says what becomes of samples in a stall.
+func stalledText(hold bool) string {
+	if hold {
+		return "the outbox accepts nothing; machines are not polled until it does"
+	}
+	return fmt.Sprintf("the outbox accepts nothing; samples are kept in memory up to %d MiB, then machines are not polled until it does", maxPending>>20)
 }
 
 var (
@@ -213,11 +228,16 @@ func (c *committer) offer() error {
 		return c.drop()
 	}
 	c.encode()
-	_, err := c.log.Append(c.records)
-	if errors.Is(err, outbox.ErrFull) && (c.dropOld || c.log.Stats().Messages == 0) {
+	_, err := c.append(c.records)
+	switch {
+	case errors.Is(err, outbox.ErrFull) && (c.dropOld || c.log.Stats().Messages == 0):
 		// Where nothing waits, what fills it is kept for its preamble, because
 		// the newest one is damaged: nothing is lost with it.
-		return c.giveUp("overflow")
+		return c.giveUp(reasonOverflow)
+	case isDiskFull(err) && c.dropOld:
+		if up := c.giveUp(reasonDisk); !errors.Is(up, errNothingOlder) {
+			return up
+		}
 	}
 	if err != nil {
 		return err

@@ -75,8 +75,9 @@ type damage struct {
 	log   *outbox.Log
 	trust *envelope.Trust // in the gateway itself: what its checkpoints say
 
-	mu    sync.Mutex
+	mu    sync.Mutex    // not held while the outbox is read
 	known []outbox.Lost // looked into before
+	looks int           // that are over
 }
 
 // found is what a look at the damage gave.
@@ -91,15 +92,37 @@ type end struct{ sequence, checkpoint uint64 }
 // find looks into damage that was not known before. Where sure is not set, the
 // streams may have gone on behind their ends.
 func (d *damage) find(ends map[envelope.Stream]end, sure bool) (found, error) {
+	for {
+		fresh, looks := d.fresh()
+		if len(fresh) == 0 {
+			return found{}, nil
+		}
+		s := damageScan{of: make(map[envelope.Stream]*place), trust: d.trust}
+		err := s.run(d.log, func() []outbox.Lost { fresh, _ := d.fresh(); return fresh })
+		if err != nil {
+			return found{}, fmt.Errorf("cannot find out what the damage took: %w", err)
+		}
+		if d.note(s.ranges, looks) {
+			return s.found(ends, sure), nil
+		}
+	}
+}
+
+// note makes the ranges known, unless others became known meanwhile: then the
+// damage is to be looked at again, so that nothing is told twice.
+func (d *damage) note(ranges []outbox.Lost, looks int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.fresh()) == 0 {
-		return found{}, nil
+	if d.looks != looks {
+		return false
 	}
-	s := damageScan{of: make(map[envelope.Stream]*place), trust: d.trust}
-	if err := s.run(d.log, d.fresh); err != nil {
-		return found{}, fmt.Errorf("cannot find out what the damage took: %w", err)
-	}
+	d.known = append(d.known, ranges...)
+	d.looks++
+	return true
+}
+
+// found gives what the scan came to.
+func (s *damageScan) found(ends map[envelope.Stream]end, sure bool) found {
 	f := found{tails: make(map[envelope.Stream]uint64)}
 	for id, p := range s.of {
 		if after := s.between(p.position, math.MaxUint64); after > 0 {
@@ -111,17 +134,18 @@ func (d *damage) find(ends map[envelope.Stream]end, sure bool) (found, error) {
 			}
 		}
 		if p.doubtful {
-			p.giveUpUnsigned(&s, func(n uint64) bool { return n > ends[id].checkpoint })
+			p.giveUpUnsigned(s, func(n uint64) bool { return n > ends[id].checkpoint })
 		}
 	}
 	f.lost = mergeLost(s.lost)
-	d.known = append(d.known, s.ranges...)
-	return f, nil
+	return f
 }
 
-// fresh gives the damage that is not known.
-func (d *damage) fresh() []outbox.Lost {
-	ranges := d.log.Damage()
+// fresh gives the damage that is not known, and how many looks there were.
+func (d *damage) fresh() (ranges []outbox.Lost, looks int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ranges = d.log.Damage()
 	for _, k := range d.known {
 		var out []outbox.Lost
 		for _, r := range ranges {
@@ -134,7 +158,7 @@ func (d *damage) fresh() []outbox.Lost {
 		}
 		ranges = out
 	}
-	return ranges
+	return ranges, d.looks
 }
 
 // damageScan reads the outbox and notes where numbers of a stream are missing

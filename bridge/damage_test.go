@@ -192,3 +192,14 @@ func TestSegmentSize(t *testing.T) {
 		require.NoError(t, log.Close())
 	}
 }
+
+// Two that look at the same damage at once, without holding each other up, do
+// not both tell of it.
+func TestDamageIsToldOnce(t *testing.T) {
+	var d damage
+	r := []outbox.Lost{{First: 3, Last: 4}}
+	assert.True(t, d.note(r, 0))
+	assert.False(t, d.note(r, 0))
+	assert.True(t, d.note(nil, 1))
+	assert.Equal(t, r, d.known)
+}

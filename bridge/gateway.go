@@ -116,14 +116,24 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	if err != nil {
 		return err
 	}
-	segment := segmentSize(g.config.Outbox.MaxSize)
+	set := stream.Config{
+		Gateway: g.config.Gateway, Signer: envelope.Signer{Gateway: g.config.Gateway, Key: signing}, IDKey: ids, Levels: levels,
+	}
+	cost, err := g.streamsCost(&set)
+	if err != nil {
+		return err
+	}
+	segment, err := cost.segmentFor(g.config.Outbox.MaxSize)
+	if err != nil {
+		return err
+	}
 	if g.log, err = outbox.Open(outbox.Options{
 		Dir: filepath.Join(g.config.State, "outbox"), Key: secret, MaxSize: g.config.Outbox.MaxSize, SegmentSize: segment, Now: g.now,
 	}); err != nil {
 		return fmt.Errorf("cannot open the outbox: %w", err)
 	}
 	g.committer = &committer{
-		log: g.log, intake: newIntake(), sinks: func() []*sink { return g.sinks }, logger: g.logger, segment: segment,
+		log: g.log, append: g.log.Append, intake: newIntake(), sinks: func() []*sink { return g.sinks }, logger: g.logger,
 		events: g.events.write, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
 		now: g.now, damage: damage{log: g.log, trust: g.trust()}, signed: make(map[envelope.Stream]uint64),
 	}
@@ -134,21 +144,39 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	if len(lost) > 0 {
 		g.committer.reportDamage(lost)
 	}
-	quarantined, err := unexplained(g.config.State)
+	quarantined, err := unexplained(g.config.State, func(file string, err error) {
+		g.logger.Error("a message in quarantine cannot be read", "file", file, "error", err)
+		g.events.write(stream.Event{Name: "quarantine-unreadable", Text: filepath.Base(file) + " is passed over; if its message was lost, no loss record says so"})
+	})
 	if err != nil {
 		return err
 	}
-	if g.start, err = nextStart(g.config.State); err != nil {
+	if err := g.countStart(&heads); err != nil {
 		return err
 	}
-	set := stream.Config{
-		Gateway: g.config.Gateway, Signer: envelope.Signer{Gateway: g.config.Gateway, Key: signing},
-		Start: g.start, IDKey: ids, Levels: levels, CommitBytes: int(segment / 4),
+	if cost.old(&heads); cost.bytes > segment*3/4 {
+		return cost.tooSmall(g.config.Outbox.MaxSize)
 	}
+	g.committer.segment = segment - cost.bytes
+	set.Start, set.CommitBytes = g.start, int(g.committer.segment/4)
 	_, _ = rand.Read(set.Instance[:])
 	g.committer.set = stream.NewSet(set, heads)
 	g.committer.explain(append(lost, quarantined...)...)
 	g.log.SetPreamble(g.committer.preamble)
+	return nil
+}
+
+// countStart takes the number of this start.
+func (g *Gateway) countStart(heads *stream.Heads) error {
+	start, behind, err := nextStart(g.config.State, heads.Start())
+	if err != nil {
+		return err
+	}
+	if g.start = start; behind {
+		text := fmt.Sprintf("the start counter was missing or behind the outbox, which knows start %d; this is start %d", heads.Start(), start)
+		g.logger.Error(text)
+		g.events.write(stream.Event{Name: "start-counter-behind", Text: text})
+	}
 	return nil
 }
 
@@ -196,24 +224,36 @@ func (g *Gateway) buildRelay(keys *keystore.Store) error {
 	}
 	g.relay, err = relay.New(relay.Config{
 		Queue: watchedQueue{relay.Outbox(g.log), g.committer}, Uplinks: uplinks, Logger: g.logger,
-		Events: func(name, text string) { g.events.write(stream.Event{Name: name, Text: text}) },
-		Quarantine: func(m envelope.Message, reason string) error {
-			q := quarantined{
-				Reason: reason, Stream: m.Address.Stream.String(), Kind: m.Address.Kind.String(),
-				Epoch: m.Epoch.String(), Sequence: m.Sequence, Message: envelope.AppendMessage(nil, &m),
-			}
-			file, err := putInQuarantine(g.config.State, hex.EncodeToString(m.ID[:])+".json", q)
-			if err != nil {
-				return err
-			}
-			g.events.write(stream.Event{Name: "message-quarantined", Machine: m.Address.Stream.Machine, Text: reason})
-			if m.Sequence > 0 { // a record that cannot be read names no message
-				g.committer.explain(quarantineRun(&m, reason, file))
-			}
-			return nil
-		},
+		Events:     func(name, text string) { g.events.write(stream.Event{Name: name, Text: text}) },
+		Quarantine: g.quarantine(),
 	})
 	return err
+}
+
+// quarantine is where the relay puts what no uplink can ever accept.
+func (g *Gateway) quarantine() func(envelope.Message, string) error {
+	full := false // and that is told
+	return func(m envelope.Message, reason string) error {
+		q := quarantined{
+			Reason: reason, Stream: m.Address.Stream.String(), Kind: m.Address.Kind.String(),
+			Epoch: m.Epoch.String(), Sequence: m.Sequence, Message: envelope.AppendMessage(nil, &m),
+		}
+		file, err := putInQuarantine(g.config.State, hex.EncodeToString(m.ID[:])+".json", q)
+		if isFull := errors.Is(err, errQuarantineFull); isFull && !full {
+			g.events.write(stream.Event{Name: "quarantine-full", Machine: m.Address.Stream.Machine, Text: fmt.Sprintf("nothing is delivered: %v; refused now: %s", err, reason)})
+			full = true
+		} else if !isFull {
+			full = false
+		}
+		if err != nil {
+			return err
+		}
+		g.events.write(stream.Event{Name: "message-quarantined", Machine: m.Address.Stream.Machine, Text: reason})
+		if m.Sequence > 0 { // a record that cannot be read names no message
+			g.committer.explain(quarantineRun(&m, reason, file))
+		}
+		return nil
+	}
 }
 
 // buildMachines makes a sink for each machine and attaches it to its endpoint.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/outbox"
@@ -11,6 +12,24 @@ import (
 )
 
 var errNothingOlder = errors.New("the outbox is full and has no older segment to give up")
+
+// Reasons for giving up; they stand in the loss records.
+const (
+	reasonExpired  = "expired"
+	reasonOverflow = "overflow"
+	reasonDisk     = "disk-full"
+)
+
+var becauseOf = map[string]string{
+	reasonExpired:  ", past max_age",
+	reasonOverflow: ", since the outbox has its max_size",
+	reasonDisk:     ", since the disk, or its quota, is full before the outbox has its max_size: make room on it, or make max_size smaller",
+}
+
+// isDiskFull tells that the file system has no room, or allows none.
+func isDiskFull(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
 
 // doomed is the oldest segment of the outbox while it is given up.
 type doomed struct {
@@ -25,16 +44,16 @@ type doomed struct {
 // given to it while their segment is given up.
 const onTheWay = 1024
 
-// expire gives up the oldest segment if it is past the maximum age.
+// expire gives up the oldest segment if all of it is past the maximum age.
 func (c *committer) expire() (gone bool, err error) {
 	if c.maxAge <= 0 {
 		return false, nil
 	}
-	if t, ok := c.log.OldestTime(); !ok || c.now().Sub(t) < c.maxAge {
-		return false, nil
+	if t, ok := c.log.OldestEnd(); !ok || c.now().Sub(t) < c.maxAge {
+		return false, nil // what is too old in the segment that is being written stays until that is full
 	}
-	if err := c.giveUp("expired"); errors.Is(err, errNothingOlder) {
-		return false, nil // what is too old stands in the segment that is being written
+	if err := c.giveUp(reasonExpired); errors.Is(err, errNothingOlder) {
+		return false, nil
 	} else if err != nil {
 		return false, err
 	}
@@ -57,6 +76,12 @@ func (c *committer) drop() error {
 	d := c.doomed
 	c.encode()
 	err := c.log.DropOldest(append(c.records, d.carried...))
+	if errors.Is(err, outbox.ErrTooLarge) && len(d.carried) > 0 {
+		c.logger.Error("what is carried on of messages given up does not fit; receivers may see gaps that nobody explains", "records", len(d.carried))
+		c.events(stream.Event{Name: "outbox-too-small", Text: "what is carried on of messages given up does not fit; make max_size of the outbox larger"})
+		d.carried = nil
+		err = c.log.DropOldest(c.records)
+	}
 	if errors.Is(err, outbox.ErrNothing) { // all was delivered meanwhile
 		_, err = c.log.Append(c.records)
 	}
@@ -67,7 +92,7 @@ func (c *committer) drop() error {
 	if d.messages > 0 {
 		c.lost.Add(d.messages)
 		c.logger.Warn("messages were given up", "reason", d.reason, "messages", d.messages)
-		c.events(stream.Event{Name: "outbox-" + d.reason, Text: fmt.Sprintf("%d messages given up; loss records say which", d.messages)})
+		c.events(stream.Event{Name: "outbox-" + d.reason, Text: fmt.Sprintf("%d messages given up%s; loss records say which", d.messages, becauseOf[d.reason])})
 	}
 	return c.accept()
 }

@@ -32,7 +32,7 @@ func (g *Gateway) newSink(m *configs.Machine) *sink {
 		pending: stream.NewMachine(m.Name, points, g.config.Policy.Passthrough.IfReadable),
 		meta:    make([]point.Meta, len(points)),
 	}
-	s.decide(g.now())
+	s.guarded(func() { s.decide(s.now()) })
 	return s
 }
 

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -25,55 +26,93 @@ type sink struct {
 	intake   *intake
 	events   func(stream.Event)
 
-	mu      sync.Mutex // guards all below
-	pending *stream.Machine
-	link    point.Link
-	until   time.Time // when the decisions have to be made again; zero: never
-	meta    []point.Meta
-	last    time.Time
+	mu        sync.Mutex // guards all below
+	pending   *stream.Machine
+	link      point.Link
+	until     time.Time // when the decisions have to be made again; zero: never
+	meta      []point.Meta
+	last      time.Time
+	told      []stream.Event // to be written once mu is free: that flushes
+	rate      eventRate
+	withdrawn string        // why the machine is; empty while it is not
+	counts    stream.Counts // as they were looked at last
 }
 
 var _ point.Sink = (*sink)(nil)
+
+// guarded calls fn with mu held, and writes the events of it without. A panic is
+// this machine's fault and its alone: it is withdrawn, and what is pending of it
+// with it. It does not go on to the source, which serves other machines too.
+func (s *sink) guarded(fn func()) {
+	for _, e := range s.locked(fn) {
+		s.events(e)
+	}
+}
+
+func (s *sink) locked(fn func()) (events []stream.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		if r := recover(); r != nil {
+			s.withdraw(fmt.Sprintf("internal error: panic of type %T at %s", r, frames())) // its own text may hold a value
+		}
+		events, s.told = s.told, nil
+	}()
+	if s.withdrawn == "" {
+		fn()
+	}
+	return nil
+}
+
+// withdraw drops the machine. Called with mu held.
+func (s *sink) withdraw(why string) {
+	if s.pending != nil {
+		s.counts = s.pending.Counts()
+	}
+	s.withdrawn, s.pending = why, nil
+	s.told = append(s.told, stream.Event{
+		Name: "machine-withdrawn", Machine: s.machine,
+		Text: why + "; what was pending of it is lost, and nothing more of it is sent until the gateway is started again",
+	})
+}
 
 // Take implements point.Sink.
 func (s *sink) Take(ctx context.Context, samples []point.Sample) error {
 	if err := s.intake.wait(ctx); err != nil {
 		return err
 	}
-	s.mu.Lock()
-	now := s.now()
-	if !s.until.IsZero() && !now.Before(s.until) {
-		s.decide(now)
-	}
-	size := s.pending.Take(samples)
-	events := s.pending.Events()
-	s.last = now
-	s.mu.Unlock()
-	for _, e := range events {
-		s.events(e)
-	}
-	s.intake.add(size)
+	var size, kept int
+	s.guarded(func() {
+		now := s.now()
+		if !s.until.IsZero() && !now.Before(s.until) {
+			s.decide(now)
+		}
+		size, kept = s.pending.Take(samples)
+		s.told = s.rate.limit(s.told, s.pending.Events(), now)
+		s.last = now
+	})
+	s.intake.add(size, kept)
 	return nil
 }
 
 // Link implements point.Sink. Decisions follow what was negotiated.
 func (s *sink) Link(l point.Link) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l.State == point.LinkUp && (s.link.State != point.LinkUp || l.Since != s.link.Since) {
-		s.pending.Reconnected()
-	}
-	s.link = l
-	s.decide(s.now())
+	s.guarded(func() {
+		if l.State == point.LinkUp && (s.link.State != point.LinkUp || l.Since != s.link.Since) {
+			s.pending.Reconnected()
+		}
+		s.link = l
+		s.decide(s.now())
+	})
 }
 
 // Describe implements point.Sink.
 func (s *sink) Describe(index uint32, m point.Meta) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if int(index) < len(s.meta) {
-		s.meta[index] = m
-	}
+	s.guarded(func() {
+		if int(index) < len(s.meta) {
+			s.meta[index] = m
+		}
+	})
 }
 
 // decide compiles the decisions anew; points that stop or resume by it are an
@@ -92,9 +131,7 @@ func (s *sink) decide(now time.Time) {
 	}
 	s.pending.Decide(t.Decisions, clear)
 	s.until = t.Until
-	for _, e := range changes(s.machine, s.points, before, t.Decisions) {
-		s.events(e)
-	}
+	s.told = append(s.told, changes(s.machine, s.points, before, t.Decisions)...)
 }
 
 // changes makes one event for all points that stop, or resume, for one reason.
@@ -126,27 +163,34 @@ func changes(machine string, points []policy.Point, before, after []policy.Decis
 
 // drain hands over what is pending.
 func (s *sink) drain(dst []stream.Pending) []stream.Pending {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.pending.Drain(dst)
+	out := dst
+	s.guarded(func() { out = s.pending.Drain(dst) })
+	return out
 }
 
-// status tells how the machine is.
-func (s *sink) status() status.Machine {
+// status tells how the machine is, and why it was withdrawn if it was.
+func (s *sink) status() (m status.Machine, withdrawn string) {
+	s.guarded(func() {
+		m.Points = make(map[string]int)
+		for i, d := range s.pending.Decisions() {
+			m.Points[d.Treatment.String()]++
+			if d.Treatment == policy.Withheld {
+				m.Withheld = append(m.Withheld, status.Withheld{Point: s.points[i].Name, Rule: d.Rule, Why: d.Why})
+			}
+			if s.meta[i].Status != "" {
+				m.Unread = append(m.Unread, status.Unread{Point: s.points[i].Name, Status: s.meta[i].Status})
+			}
+		}
+		s.counts = s.pending.Counts()
+	})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m := status.Machine{Name: s.machine, About: s.about, Protocol: s.protocol, Last: s.last, Points: make(map[string]int)}
-	m.OfLink(s.link)
-	for i, d := range s.pending.Decisions() {
-		m.Points[d.Treatment.String()]++
-		if d.Treatment == policy.Withheld {
-			m.Withheld = append(m.Withheld, status.Withheld{Point: s.points[i].Name, Rule: d.Rule, Why: d.Why})
-		}
-		if s.meta[i].Status != "" {
-			m.Unread = append(m.Unread, status.Unread{Point: s.points[i].Name, Status: s.meta[i].Status})
-		}
+	if s.withdrawn != "" {
+		m = status.Machine{Points: map[string]int{policy.Withheld.String(): len(s.points)}}
 	}
-	m.Samples = status.Samples(s.pending.Counts())
+	m.Name, m.About, m.Protocol, m.Last = s.machine, s.about, s.protocol, s.last
+	m.OfLink(s.link)
+	m.Samples = status.Samples(s.counts)
 	m.Withheld = slices.Clip(m.Withheld)
-	return m
+	return m, s.withdrawn
 }

@@ -14,13 +14,17 @@ func (g *Gateway) Status() status.Gateway {
 	out := status.Gateway{
 		Gateway: g.config.Gateway, Version: g.version, Time: g.now().UTC(), Started: g.started.UTC(), Start: g.start,
 		Policy:  status.Policy{Name: p.Name, Revision: p.Revision, SHA256: hex.EncodeToString(p.Digest[:])},
-		LeftOut: g.leftOut, Streams: g.committer.streams(), Events: g.events.written(),
+		LeftOut: slices.Clone(g.leftOut), Streams: g.committer.streams(), Events: g.events.written(),
 	}
 	slices.SortFunc(out.Streams, func(a, b status.Stream) int {
 		return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Level, b.Level))
 	})
 	for _, s := range g.sinks {
-		out.Machines = append(out.Machines, s.status())
+		m, withdrawn := s.status()
+		out.Machines = append(out.Machines, m)
+		if withdrawn != "" {
+			out.LeftOut = append(out.LeftOut, status.LeftOut{Machine: m.Name, Problem: withdrawn})
+		}
 	}
 	out.Commits = status.Commits{
 		Commits: g.committer.commits.Load(), Messages: g.committer.messages.Load(), Stalled: g.committer.intake.why(),

@@ -49,25 +49,28 @@ func lockState(dir string) (*os.File, error) {
 }
 
 // nextStart raises the start counter. It is on disk before it is used: a start
-// that crashes uses up its number, and no two starts have one in common.
-func nextStart(dir string) (uint64, error) {
+// that crashes uses up its number, and no two starts have one in common. seen is
+// the highest one that the outbox knows of; behind tells that the file was
+// missing or lower, so that it may have been put back.
+func nextStart(dir string, seen uint64) (start uint64, behind bool, err error) {
 	path := filepath.Join(dir, "start")
 	var n uint64
 	b, err := os.ReadFile(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
-		return 0, fmt.Errorf("cannot read the start counter: %w", err)
+		return 0, false, fmt.Errorf("cannot read the start counter: %w", err)
 	default:
 		if n, err = strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64); err != nil {
-			return 0, fmt.Errorf("the start counter %s holds no number; write into it one above the highest start that receivers have seen", path)
+			return 0, false, fmt.Errorf("the start counter %s holds no number; write into it one above the highest start that receivers have seen", path)
 		}
 	}
-	n++
+	behind = n < seen
+	n = max(n, seen) + 1
 	if err := writeDurably(path, []byte(strconv.FormatUint(n, 10)+"\n")); err != nil {
-		return 0, fmt.Errorf("cannot write the start counter: %w", err)
+		return 0, false, fmt.Errorf("cannot write the start counter: %w", err)
 	}
-	return n, nil
+	return n, behind, nil
 }
 
 // writeDurably replaces a file: written beside it, flushed, renamed, and the
@@ -109,6 +112,34 @@ type quarantined struct {
 	Explained bool   `json:"explained"` // its loss record is in the outbox
 }
 
+// The quarantine folder takes so many messages and bytes. When it has them,
+// refused messages stay in the outbox, and so do those behind them, until
+// somebody looks into it: what refuses so many is seldom the messages' fault.
+const (
+	maxQuarantined     = 1000
+	maxQuarantineBytes = 64 << 20
+)
+
+var errQuarantineFull = errors.New("the quarantine folder is full; look why messages are refused, and retry or discard them")
+
+// roomInQuarantine refuses one message more than the folder takes.
+func roomInQuarantine(folder string) error {
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		return fmt.Errorf("cannot read the quarantine folder: %w", err)
+	}
+	var size int64
+	for _, f := range files {
+		if info, err := f.Info(); err == nil { // else it was taken out just now
+			size += info.Size()
+		}
+	}
+	if len(files) >= maxQuarantined || size >= maxQuarantineBytes {
+		return errQuarantineFull
+	}
+	return nil
+}
+
 // putInQuarantine keeps a message that was refused for good.
 func putInQuarantine(dir, name string, q quarantined) (file string, err error) {
 	folder := filepath.Join(dir, "quarantine")
@@ -116,6 +147,11 @@ func putInQuarantine(dir, name string, q quarantined) (file string, err error) {
 		return "", fmt.Errorf("cannot make the quarantine folder: %w", err)
 	}
 	file = filepath.Join(folder, name)
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		if err := roomInQuarantine(folder); err != nil {
+			return "", err
+		}
+	}
 	b, err := json.Marshal(q)
 	if err != nil {
 		return "", fmt.Errorf("cannot encode a refused message: %w", err)
@@ -153,7 +189,8 @@ func markExplained(file string) error {
 }
 
 // unexplained gives the refused messages whose loss record a crash prevented.
-func unexplained(dir string) (runs []lostRun, err error) {
+// What cannot be read is passed over, and reported: it must not stop a start.
+func unexplained(dir string, unreadable func(file string, err error)) (runs []lostRun, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, "quarantine", "*.json"))
 	if err != nil {
 		return nil, err
@@ -161,7 +198,8 @@ func unexplained(dir string) (runs []lostRun, err error) {
 	for _, file := range files {
 		q, err := readQuarantined(file)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the quarantine: %w", err)
+			unreadable(file, err)
+			continue
 		}
 		if m, err := envelope.ParseMessage(q.Message); err == nil && !q.Explained && m.Sequence > 0 {
 			runs = append(runs, quarantineRun(&m, q.Reason, file))

@@ -143,17 +143,24 @@ func (p *Policy) treat(machine string, pt *Point, level int, rule string, negoti
 		d.Why = fmt.Sprintf("level %s sends nothing", l.Name)
 		return d, until
 	}
-	if negotiated < l.Connection && !passed {
+	exposed := false
+	if negotiated < l.Connection {
 		e := p.exception(machine, pt.Name, l.Connection, now)
-		if e == nil {
+		if e != nil {
+			until = e.Until
+		} else if exposed = true; !passed {
 			d.Why = fmt.Sprintf("level %s asks for a connection that is %s, this one is %s", l.Name, l.Connection, negotiated)
 			return d, until
 		}
-		until = e.Until
 	}
 	switch {
 	case passed:
 		d.Treatment = Passed
+		// Only what the device did encrypt makes up for the connection, and
+		// nothing may be sealed into a level that sends in clear.
+		if exposed || l.Send == SendClear || p.Passthrough.IfReadable == HoldReadable {
+			d.Readable = Withheld
+		}
 	case l.Send == SendClear:
 		d.Treatment = Clear
 	default:

@@ -92,6 +92,39 @@ func TestCompile(t *testing.T) {
 	}
 }
 
+// A payload that the device did not encrypt after all crossed a connection that
+// may be weaker than its level asks: then it is held, as an unencrypted point is.
+func TestReadablePayload(t *testing.T) {
+	log := policy.Point{Name: "log", Label: "restricted", Passthrough: "cose", ReadableBy: []string{"process"}}
+	state := policy.Point{Name: "state", Label: "public", Passthrough: "cose", ReadableBy: []string{"oem"}}
+	for _, c := range []struct {
+		name     string
+		machine  string
+		point    policy.Point
+		grade    point.Security
+		at       time.Time
+		hold     policy.IfReadable
+		readable policy.Treatment
+		until    time.Time
+	}{
+		{"good connection", "press-4", log, point.Encrypted, now, policy.SealReadable, policy.Sealed, time.Time{}},
+		{"weak connection", "press-4", log, point.Authenticated, now, policy.SealReadable, policy.Withheld, time.Time{}},
+		{"weak connection, excepted", "press-3", log, point.AnyConnection, now, policy.SealReadable, policy.Sealed, now.Add(time.Hour)},
+		{"the exception is over", "press-3", log, point.AnyConnection, now.Add(time.Hour), policy.SealReadable, policy.Withheld, time.Time{}},
+		{"the policy holds", "press-4", log, point.Encrypted, now, policy.HoldReadable, policy.Withheld, time.Time{}},
+		{"clear level", "press-3", state, point.Encrypted, now, policy.SealReadable, policy.Withheld, time.Time{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := plant(t)
+			p.Passthrough.IfReadable = c.hold
+			table := p.Compile(c.machine, []policy.Point{c.point}, c.grade, c.at)
+			require.Equal(t, policy.Passed, table.Decisions[0].Treatment)
+			require.Equal(t, c.readable, table.Decisions[0].Readable)
+			require.Equal(t, c.until, table.Until)
+		})
+	}
+}
+
 func TestCompileAgainTime(t *testing.T) {
 	p := plant(t)
 	points := []policy.Point{{Name: "force", Label: "restricted"}}

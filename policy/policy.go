@@ -134,6 +134,7 @@ func (t Treatment) String() string {
 // Decision says how one point leaves, and which rule said so.
 type Decision struct {
 	Treatment Treatment
+	Readable  Treatment // for passthrough: what becomes of a payload that is not ciphertext after all, sealed or withheld
 	Level     string
 	Rule      string // such as "press-3.yaml:22" or "policy.yaml:27 (raise)"
 	Why       string // for withheld: what would have to change

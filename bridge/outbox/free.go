@@ -1,6 +1,9 @@
 package outbox
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // Free says that everything up to and including position is stored upstream. Nothing is written until a whole segment is free; then the cursor is made
 // durable, and the segment recycled. So after a crash at most one segment's entries come again (and in fact only those freed since the last commit,
@@ -83,6 +86,18 @@ func (l *Log) victims() (segs []*segment, last uint64) {
 		segs, last = append(segs, l.segs[i]), l.segs[i+1].prevLast
 	}
 	return segs, last
+}
+
+// OldestEnd tells when what follows that which Oldest would give now began to be accepted: by the clock of then, all that it would give is older.
+// False if it would give nothing, or nothing of it waits.
+func (l *Log) OldestEnd() (time.Time, bool) {
+	segs, last := l.victims()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(segs); n > 0 && n < len(l.segs) && last > l.freed {
+		return time.Unix(0, l.segs[n].time), true
+	}
+	return time.Time{}, false
 }
 
 // Oldest gives the entries, not freed yet, that the next DropOldest will give up: those of the oldest segment (of several, if restarts left short ones).

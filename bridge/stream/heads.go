@@ -133,6 +133,14 @@ func (h *Heads) Each(fn func(id envelope.Stream, last, checkpoint uint64)) {
 	}
 }
 
+// Start gives the highest start counter that is known of; 0 where none is.
+func (h *Heads) Start() (start uint64) {
+	for _, head := range h.of {
+		start = max(start, head.Epoch.Start)
+	}
+	return start
+}
+
 func (h *Heads) lose(id envelope.Stream, e envelope.Epoch, first, last uint64) {
 	h.lost = append(h.lost, Lost{Stream: id, Epoch: e, First: first, Last: last})
 }

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/point"
@@ -32,6 +33,7 @@ type Machine struct {
 	recent    *lane // of recentOf, the level of the newest sample; nil: none
 	recentOf  string
 	counts    Counts
+	kept      int // bytes that pending samples take, ever
 	events    []Event
 }
 
@@ -116,7 +118,7 @@ func (m *Machine) Decisions() []policy.Decision { return m.decisions }
 func (m *Machine) Decide(decisions []policy.Decision, clear []bool) {
 	for i := range min(len(m.decisions), len(decisions)) {
 		was, is := &m.decisions[i], &decisions[i]
-		if was.Treatment != is.Treatment || was.Level != is.Level {
+		if was.Treatment != is.Treatment || was.Readable != is.Readable || was.Level != is.Level {
 			m.last[i].sent = false
 		}
 	}
@@ -130,13 +132,14 @@ func (m *Machine) Reconnected() {
 	}
 }
 
-// Take adds samples to what is pending and gives the bytes that it added,
-// roughly. It copies what it keeps.
-func (m *Machine) Take(samples []point.Sample) (size int) {
+// Take adds samples to what is pending. It gives the bytes that this adds to
+// frames, roughly, and those that it takes in memory. It copies what it keeps.
+func (m *Machine) Take(samples []point.Sample) (size, kept int) {
+	before := m.kept
 	for i := range samples {
 		size += m.take(&samples[i])
 	}
-	return size
+	return size, m.kept - before
 }
 
 func (m *Machine) take(s *point.Sample) int {
@@ -178,7 +181,7 @@ func (m *Machine) take(s *point.Sample) int {
 	default:
 		m.counts.Sealed++
 	}
-	return l.add(p, s)
+	return m.add(l, p, s)
 }
 
 // limit makes a value that no message has room for a bad sample, and says so
@@ -211,9 +214,10 @@ func (m *Machine) pass(l *lane, i int, s *point.Sample) int {
 		m.counts.Passthrough++
 		body := append([]byte(nil), s.Value.Data()...)
 		l.passed = append(l.passed, passed{p.Name, p.ContentType, s.Time, body})
+		m.kept += int(unsafe.Sizeof(passed{})) + cap(body)
 		return len(body)
 	}
-	held := m.hold || m.clear[i]
+	held := m.hold || m.clear[i] || m.decisions[i].Readable != policy.Sealed
 	if m.marks[i]&refused == 0 {
 		m.marks[i] |= refused
 		what := "sealed"
@@ -230,7 +234,7 @@ func (m *Machine) pass(l *lane, i int, s *point.Sample) int {
 		return 0
 	}
 	m.counts.Sealed++
-	return l.add(p, s)
+	return m.add(l, p, s)
 }
 
 func (m *Machine) lane(level string) *lane {
@@ -247,12 +251,13 @@ func (m *Machine) lane(level string) *lane {
 }
 
 // add copies one sample.
-func (l *lane) add(p *Point, s *point.Sample) int {
+func (m *Machine) add(l *lane, p *Point, s *point.Sample) int {
 	e := envelope.Sample{Name: p.Name, Unit: p.Unit, Time: s.Time, Quality: uint32(s.Quality)}
 	if !s.Quality.IsBad() {
 		e.Value = l.value(s.Value)
 	}
 	l.samples = append(l.samples, e)
+	m.kept += int(unsafe.Sizeof(e)) + len(s.Value.Data())
 	return 24 + len(p.Name) + len(s.Value.Data())
 }
 

@@ -69,6 +69,28 @@ func TestPassthrough(t *testing.T) {
 		assert.Empty(t, m.Drain(nil))
 		assert.EqualValues(t, 1, m.Counts().Held)
 	})
+	t.Run("held where the connection falls short, and a bad quality goes", func(t *testing.T) {
+		m := NewMachine("press-3", []Point{{Name: "log", Passthrough: "cose"}}, policy.SealReadable)
+		decide := func(readable policy.Treatment) {
+			m.Decide([]policy.Decision{{Treatment: policy.Passed, Readable: readable, Level: "restricted"}}, []bool{false})
+		}
+		decide(policy.Withheld)
+		p := newPlant(t, m)
+		for _, v := range []point.Value{point.OfBytes(bad), point.OfText(bad), point.OfFloat(182.4)} {
+			p.take(m, v)
+		}
+		assert.Empty(t, p.commit())
+		assert.EqualValues(t, 3, m.Counts().Held)
+		events := m.Events()
+		require.Len(t, events, 1)
+		assert.Contains(t, events[0].Text, "held back")
+		p.take(m, point.OfBytes(good))
+		m.Take([]point.Sample{{Quality: point.BadDeviceFailure, Value: point.OfBytes(bad)}})
+		assert.Equal(t, []envelope.Kind{envelope.KeyFrame, envelope.Data, envelope.Passthrough}, kinds(p.commit()))
+		decide(policy.Sealed) // an exception
+		p.take(m, point.OfBytes(bad))
+		assert.Equal(t, []envelope.Kind{envelope.Data}, kinds(p.commit()))
+	})
 	t.Run("a bad quality has no payload", func(t *testing.T) {
 		m := machine("press-3", map[string]policy.Treatment{"restricted": policy.Passed})
 		p := newPlant(t, m)

@@ -23,14 +23,15 @@ type reported struct {
 	value   point.Value
 }
 
-// wants tells whether a sample goes out. It changes nothing.
+// wants tells whether a sample goes out. It changes nothing. A clock that was
+// set back must not silence the heartbeat until it has caught up.
 func (r *Report) wants(last *reported, s *point.Sample) bool {
 	switch {
 	case !r.OnChange && !s.Quality.IsBad():
 		return true
 	case !last.sent || s.Quality != last.quality:
 		return true
-	case r.AtLeastEvery > 0 && s.Time-last.time >= int64(r.AtLeastEvery):
+	case r.AtLeastEvery > 0 && (s.Time < last.time || s.Time-last.time >= int64(r.AtLeastEvery)):
 		return true
 	case s.Quality.IsBad():
 		return false // said once; again only at the heartbeat

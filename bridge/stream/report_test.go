@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/fieldseal/fieldseal/bridge/point"
@@ -81,4 +82,15 @@ func TestReport(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A clock that is set back does not silence the heartbeat until it has caught up.
+func TestReportAfterTheClockWasSetBack(t *testing.T) {
+	r, last := Report{OnChange: true, AtLeastEvery: time.Minute}, reported{}
+	s := point.Sample{Time: int64(time.Hour), Value: point.OfInt(1)}
+	r.note(&last, &s)
+	s.Time = int64(time.Hour + time.Second)
+	assert.False(t, r.wants(&last, &s))
+	s.Time = int64(time.Hour - time.Second)
+	assert.True(t, r.wants(&last, &s))
 }
