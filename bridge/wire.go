@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/fieldseal/fieldseal/adapters/files"
 	"github.com/fieldseal/fieldseal/adapters/modbus"
 	"github.com/fieldseal/fieldseal/adapters/nats"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
@@ -92,6 +93,12 @@ func wireUplinks(c *configs.Config, keys *keystore.Store, logger *slog.Logger) (
 				Servers: u.NATS.Servers, Stream: u.NATS.Stream, Prefix: u.NATS.Prefix,
 				Gateway: c.Gateway, TLS: t, Logger: logger.With("uplink", u.Name),
 			})
+			if err != nil {
+				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
+			}
+			out = append(out, relay.Named{Name: u.Name, Uplink: up})
+		case u.Files != nil:
+			up, err := files.New(files.Config{Folder: u.Files.Folder, Gateway: c.Gateway, Logger: logger.With("uplink", u.Name)})
 			if err != nil {
 				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
 			}

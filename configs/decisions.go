@@ -41,7 +41,7 @@ func (l *loader) decide(p *policy.Policy, t *Trust, readers []*machineReader, so
 	if sound {
 		d := &decisions{l: l, policy: p, trust: t, now: l.now()}
 		for _, r := range readers {
-			if l.found(r) == 0 {
+			if *r.wrong == 0 {
 				d.add(r)
 			}
 		}

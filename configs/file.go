@@ -21,7 +21,9 @@ const maxFile = 16 << 20
 type file struct {
 	path     string // as messages name it
 	machine  string // whose file it is
+	of       string // the machine, where the file says something of several
 	fatal    bool   // its problems stop a start
+	wrong    *int   // counts the problems that leave out the machine; nil: nobody asks
 	problems *[]Problem
 }
 
@@ -29,15 +31,31 @@ type file struct {
 func (f *file) add(p Problem) {
 	p.File, p.Machine = f.path, f.machine
 	p.Fatal = f.fatal && !p.Note && !p.Stops
+	if f.of != "" {
+		p.What += " (" + f.of + ")"
+	}
+	if f.wrong != nil && !p.Note && !p.Stops {
+		*f.wrong++
+	}
 	*f.problems = append(*f.problems, p)
 }
 
 // refuse notes a problem of the whole file.
 func (f *file) refuse(what, instead string) { f.add(Problem{What: what, Instead: instead}) }
 
-// where names a line for the rule of a decision: "press-3.yaml:22".
+// where names a line for the rule of a decision: "press-3.yaml:22", or
+// "hotrunner.yaml:9 (hotrunner-03)" in a file about several machines.
 func (f *file) where(line int) string {
-	return filepath.Base(f.path) + ":" + strconv.Itoa(line)
+	s := filepath.Base(f.path) + ":" + strconv.Itoa(line)
+	if f.of != "" {
+		s += " (" + f.of + ")"
+	}
+	return s
+}
+
+// view gives the file as one of the machines sees it that it says something of.
+func (f *file) view(machine string, wrong *int) *file {
+	return &file{path: f.path, machine: machine, of: machine, problems: f.problems, wrong: wrong}
 }
 
 // beside gives the path of a file that this one names.

@@ -3,6 +3,7 @@ package configs
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -42,3 +43,65 @@ func FuzzMachine(f *testing.F) { fuzz(f, "machine", "machines/press-3.yaml") }
 func FuzzPolicy(f *testing.F)  { fuzz(f, "policy", "policy.yaml") }
 func FuzzTrust(f *testing.F)   { fuzz(f, "trust", "trust.yaml") }
 func FuzzGateway(f *testing.F) { fuzz(f, "gateway", "gateway.yaml") }
+
+func FuzzTemplate(f *testing.F) {
+	dir := f.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/good")); err != nil {
+		f.Fatal(err)
+	}
+	seeds, _ := filepath.Glob("testdata/mistakes/tree-template*/templates/*.yaml")
+	examples, _ := filepath.Glob("examples/templates/*.yaml")
+	for _, path := range append(seeds, examples...) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b, []byte("{zone-1: {at: holding/1}}"))
+	}
+	if err := os.Mkdir(filepath.Join(dir, "templates"), 0o755); err != nil {
+		f.Fatal(err)
+	}
+	o := at("2026-11-22")
+	f.Fuzz(func(t *testing.T, b, override []byte) {
+		machine := append([]byte("fieldseal: machines/v1\ntemplate: hotrunner@2\nfor_each: {n: 1..2}\nmachine: \"oven-{n}\"\n"+
+			"modbus: {connect: \"tcp://10.0.0.1\", unit_id: \"{n}\"}\noverride:\n  oven-2: "), override...)
+		for name, content := range map[string][]byte{"templates/a.yaml": b, "machines/oven.yaml": machine} {
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c, problems := Load(filepath.Join(dir, "gateway.yaml"), o)
+		if c == nil || Fatal(problems) {
+			t.Fatalf("a template stops a start: %v", problems)
+		}
+		for _, m := range c.Machines {
+			if len(m.Points) != len(m.Modbus.Points) || len(m.Modbus.Check()) > 0 {
+				t.Fatalf("%s starts with problems", m.Name)
+			}
+		}
+		CheckSnippet("template", b)
+		CheckSnippet("machines", machine)
+	})
+}
+
+func FuzzExpression(f *testing.F) {
+	for _, s := range []string{"zone-{z}", "holding/{199+z}", "{z:02}", "{z-1+n:09}", "{", "}{", "{{z}}"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		v := variables{"z": "8", "n": "12"}
+		out, whole, err := v.evaluate(s)
+		if err != nil {
+			return
+		}
+		if strings.ContainsAny(out, "{}") {
+			t.Fatalf("%q gives %q", s, out)
+		}
+		if whole && !isDigits(out) {
+			t.Fatalf("%q is one expression and gives %q", s, out)
+		}
+		if again, _, _ := v.evaluate(out); again != out {
+			t.Fatalf("%q gives %q and then %q", s, out, again)
+		}
+	})
+}

@@ -52,7 +52,7 @@ func (l *loader) gateway(d *document) *Config {
 		c.State = d.f.beside(s)
 	}
 	c.Keystore = keystore(m.need("keystore", "write keystore: {unlock: \"credential:keystore\"}"))
-	m.notYet("lines")
+	l.readLines(m.get("lines"))
 	c.Uplinks = l.uplinks(m.need("uplinks", "write a list with one uplink"))
 	c.Outbox = outbox(m.need("outbox", "write outbox: {max_size: 512MiB, max_age: 7d, when_full: drop-oldest}"))
 	c.Metrics = metrics(m.get("metrics"))
@@ -70,11 +70,12 @@ func (l *loader) gateway(d *document) *Config {
 	if pol != nil {
 		c.Policy = *pol
 	}
-	l.templates(templates)
+	l.templates(templates, pol, trust)
 	readers, whole := l.machines(machines, pol, trust)
 	l.decide(pol, trust, readers, sound, whole)
+	l.checkLines(readers)
 	for _, r := range readers {
-		if l.found(r) == 0 {
+		if *r.wrong == 0 {
 			c.Machines = append(c.Machines, r.m)
 		}
 	}
@@ -180,24 +181,4 @@ func (l *loader) matching(n node) (files []string, ok bool) {
 	}
 	slices.Sort(files)
 	return files, true
-}
-
-// templates says of each template that this version reads none.
-func (l *loader) templates(n node) {
-	files, _ := l.matching(n)
-	for _, path := range files {
-		f := &file{path: path, problems: &l.problems}
-		b, err := readFile(path)
-		if err != nil {
-			f.refuse("cannot be read: "+err.Error(), "")
-			continue
-		}
-		l.template(&document{f, b})
-	}
-}
-
-func (l *loader) template(d *document) {
-	if m, _, ok := d.top("template"); ok {
-		m.get("fieldseal").notYet("a template file")
-	}
 }

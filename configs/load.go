@@ -8,7 +8,9 @@
 // but does not honour: what has no effect must not look as if it had.
 //
 // A problem in the gateway, policy or trust file stops a start ([Fatal]); one in
-// a machine's file leaves out that machine only ([Problem.LeavesOut]). Points
+// a machine's file leaves out that machine only ([Problem.LeavesOut]), and one in a
+// template the machines that use it. A line that is asked for more than it can
+// do is a problem, and its machines start. Points
 // that ask for more than their connection gives only stop (Problem.Stops), and
 // so do those of an exception that is past its day.
 package configs
@@ -80,7 +82,7 @@ func CheckSnippet(kind string, content []byte) []Problem {
 	case "trust":
 		l.trust(d)
 	case "template":
-		l.template(d)
+		l.template(d, nil, nil)
 	default:
 		l.machine(d, nil, nil)
 	}
@@ -93,4 +95,6 @@ type loader struct {
 	alone    bool // one file, without the others and without a clock
 	problems []Problem
 	rules    []*rule // of the policy
+	lines    map[string]*line
+	known    map[string][]*template // by name
 }

@@ -34,6 +34,10 @@ type machineReader struct {
 	trust  *Trust         // nil where unknown
 	m      Machine
 
+	wrong    *int // problems that leave the machine out
+	partial  bool // not all of it is there: a template, or a file without the others
+	template bool
+
 	// What the file says for all its points.
 	order    modbus.Order
 	polls    map[string]time.Duration
@@ -52,38 +56,34 @@ func (l *loader) machines(n node, p *policy.Policy, t *Trust) (readers []*machin
 	if ok && len(files) == 0 {
 		n.wrong(quote(n.y.Value)+" matches no file: the gateway polls nothing", "write a file for each machine, or correct the pattern")
 	}
+	wrong := 0
 	for _, path := range files {
 		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-		f := &file{path: path, machine: name, problems: &l.problems}
+		f := &file{path: path, machine: name, problems: &l.problems, wrong: &wrong}
 		b, err := readFile(path)
 		if err != nil {
 			f.refuse("cannot be read: "+err.Error(), "")
 			continue
 		}
-		if r := l.machine(&document{f, b}, p, t); r != nil {
-			readers = append(readers, r)
+		of := l.machine(&document{f, b}, p, t)
+		if len(of) == 0 {
+			wrong++
 		}
+		readers = append(readers, of...)
 	}
 	// Those without problems come first, so that a file that is left out anyway
 	// takes neither name nor connection from another machine.
 	ranked := slices.Clone(readers)
-	slices.SortStableFunc(ranked, func(a, b *machineReader) int { return cmp.Compare(l.found(a), l.found(b)) })
+	slices.SortStableFunc(ranked, func(a, b *machineReader) int { return cmp.Compare(min(*a.wrong, 1), min(*b.wrong, 1)) })
 	l.distinct(ranked)
 	l.endpoints(ranked)
-	broken := func(r *machineReader) bool { return l.found(r) > 0 }
-	return readers, len(files) > 0 && len(readers) == len(files) && !slices.ContainsFunc(readers, broken)
+	broken := func(r *machineReader) bool { return *r.wrong > 0 }
+	return readers, len(files) > 0 && wrong == 0 && !slices.ContainsFunc(readers, broken)
 }
 
-// found counts the problems that leave out a machine: 0, or 1 for any number.
-func (l *loader) found(r *machineReader) int {
-	if slices.ContainsFunc(l.problems, func(p Problem) bool { return p.File == r.m.File && !p.Note && !p.Stops }) {
-		return 1
-	}
-	return 0
-}
-
-// machine reads one machine's file; nil where this version cannot use it.
-func (l *loader) machine(d *document, p *policy.Policy, t *Trust) *machineReader {
+// machine reads one file, of a machine or of many; none where this version
+// cannot use it.
+func (l *loader) machine(d *document, p *policy.Policy, t *Trust) []*machineReader {
 	if d.f.machine == "" {
 		d.f.machine = "machine"
 	}
@@ -91,58 +91,126 @@ func (l *loader) machine(d *document, p *policy.Policy, t *Trust) *machineReader
 	if !ok {
 		return nil
 	}
+	r := &machineReader{l: l, policy: p, trust: t}
 	if kind == "machines" {
-		m.get("fieldseal").notYet("a machines file (one template for many machines)")
-		return nil
+		if d.f.wrong == nil {
+			d.f.wrong = new(int)
+		}
+		return l.expand(m, r)
 	}
-	r := &machineReader{l: l, policy: p, trust: t, places: map[string]map[string]node{}}
-	r.m.File = d.f.path
+	r.wrong = new(int)
+	d.f.wrong = r.wrong
+	if r.file(m) {
+		return []*machineReader{r}
+	}
+	return nil
+}
+
+// file reads what a file says of one machine; false where the rest of it means
+// nothing.
+func (r *machineReader) file(m *mapping) bool {
+	r.places = map[string]map[string]node{}
+	r.m.File = m.f.path
 	r.nameNode = m.need("machine", "write machine: NAME")
 	r.m.Name, _ = r.nameNode.ident()
-	if m.notYet("template", "opcua") { // the rest of the file means nothing without it
-		return nil
+	if m.notYet("opcua") { // the rest of the file means nothing without it
+		return false
 	}
 	r.m.About, _ = m.get("about").text()
 	m.notYet("tags")
-	r.modbus(m.need("modbus", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}"))
-	r.classes(m.get("poll"))
-	r.sensitivity(m.get("sensitivity"))
-	for _, item := range m.need("points", "write the list of points").list() {
-		r.point(item)
+	base, ok := r.l.use(m.get("template"), r)
+	if !ok {
+		return false
 	}
+	r.body(m, base)
+	return true
+}
+
+// body reads what machines and templates have in common, over the one that the
+// machine is of.
+func (r *machineReader) body(m, base *mapping) {
+	if !base.get("modbus").present() && !r.partial {
+		m.need("modbus", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}")
+	}
+	r.modbus(m.part("modbus"), base.part("modbus"))
+	r.classes(over(m.part("poll"), base.part("poll")), m.get("poll").present())
+	r.labels(m.get("sensitivity"), base.get("sensitivity"))
+	override := &mapping{}
+	if !r.template {
+		override = m.part("override")
+	}
+	switch {
+	case base.present():
+	case !r.partial:
+		m.need("points", "write the list of points")
+		override.wrong("'override' changes the points of a template, and there is none", "change the points themselves")
+		override = &mapping{}
+	case !r.template: // what it overrides is not known
+		override = &mapping{}
+	}
+	r.points(m, base, override)
 	m.done()
 	r.shareAddresses()
 	r.m.Modbus.Name = r.m.Name
 	r.adapter(r.m.Modbus.Check())
-	return r
+	r.onSerial()
+}
+
+// labels reads the label of points that have none of their own: the machine's,
+// else the template's.
+func (r *machineReader) labels(own, base node) {
+	r.sensitivity(base)
+	if !own.present() || base.present() && r.loosens(own, r.common, "the template's") {
+		return
+	}
+	r.sensitivity(own)
 }
 
 // modbus reads how the machine is reached.
-func (r *machineReader) modbus(n node) {
-	m := n.mapping()
+func (r *machineReader) modbus(own, base *mapping) {
+	m := over(own, base)
 	r.keep("", m)
 	r.connect = m.get("connect")
-	if !m.notYet("line") && !r.connect.present() {
+	via := m.get("line")
+	m.notYet("certificate", "trust")
+	timeout := m.get("timeout")
+	r.m.Connect.Timeout, _ = timeout.duration(time.Millisecond, "800ms")
+	switch {
+	case via.present() && r.connect.present():
+		via.wrong("'line' and 'connect' are there both", "write one of them")
+	case via.present():
+		r.connect = via
+		r.onLine(via, timeout)
+	case r.connect.present():
+		if s, ok := r.connect.text(); ok {
+			r.endpoint(s)
+		}
+	case !r.partial:
 		m.missing("connect", "write connect: tcp://HOST:502")
 	}
-	m.notYet("certificate", "trust")
-	r.m.Connect.Timeout = time.Second
-	if d, ok := m.get("timeout").duration(time.Millisecond, "800ms"); ok {
-		r.m.Connect.Timeout = d
+	if unit := m.get("unit_id"); unit.present() {
+		id, _ := unit.whole(0, 255)
+		r.m.Modbus.UnitID = uint8(id)
+	} else if !r.partial {
+		m.missing("unit_id", "write unit_id: 1, or what the device is set to")
 	}
-	if s, ok := r.connect.text(); ok {
-		r.m.Connect.URL = s
-		before := len(r.l.problems)
-		r.adapter(r.m.Connect.Check())
-		if len(r.l.problems) == before {
-			r.m.Connect.URL = canonical(s)
-		}
-	}
-	id, _ := m.need("unit_id", "write unit_id: 1, or what the device is set to").whole(0, 255)
-	r.m.Modbus.UnitID = uint8(id)
 	r.order = order(m.get("order"))
-	r.reads(m.get("reads"))
+	m.get("reads")
+	r.reads(over(own.part("reads"), base.part("reads")))
 	m.done()
+}
+
+// endpoint takes the endpoint that the machine's own file gives.
+func (r *machineReader) endpoint(s string) {
+	r.m.Connect.URL = s
+	before := len(r.l.problems)
+	r.adapter(r.m.Connect.Check())
+	if len(r.l.problems) == before {
+		r.m.Connect.URL = canonical(s)
+	}
+	if r.m.Connect.Timeout == 0 && !strings.HasPrefix(r.m.Connect.URL, "rtu-tcp:") {
+		r.m.Connect.Timeout = time.Second
+	}
 }
 
 // canonical writes an endpoint's URL in one way, so that equal ones are shared.
@@ -171,8 +239,7 @@ func order(n node) modbus.Order {
 }
 
 // reads reads the limits of requests.
-func (r *machineReader) reads(n node) {
-	m := n.mapping()
+func (r *machineReader) reads(m *mapping) {
 	reads := &r.m.Modbus.Reads
 	registers, _ := m.get("max_registers").whole(1, 125)
 	gap, _ := m.get("max_gap").whole(0, 124)
@@ -193,13 +260,15 @@ func (r *machineReader) reads(n node) {
 }
 
 // classes reads the poll classes. Without any there is normal, every second.
-func (r *machineReader) classes(n node) {
+func (r *machineReader) classes(m *mapping, said bool) {
 	r.polls = map[string]time.Duration{}
-	if !n.present() {
-		r.polls["normal"] = time.Second
+	if !m.present() {
+		if !said {
+			r.polls["normal"] = time.Second
+		}
 		return
 	}
-	for _, e := range n.named() {
+	for _, e := range m.named() {
 		if d, ok := e.value.duration(leastPeriod, "1s"); ok {
 			r.polls[e.key.Value] = d
 		} else {
@@ -214,12 +283,31 @@ func (r *machineReader) sensitivity(n node) {
 	if !ok {
 		return
 	}
-	if p := r.policy; p != nil && p.Default != "" && s != p.Default && p.Stricter(s, p.Default) == p.Default {
-		n.wrong("the machine's sensitivity "+quote(s)+" is looser than the policy's default "+quote(p.Default),
+	if p := r.policy; p != nil && p.Default != "" && r.looser(s, p.Default) {
+		whose := "the machine's"
+		if r.template {
+			whose = "the template's"
+		}
+		n.wrong(whose+" sensitivity "+quote(s)+" is looser than the policy's default "+quote(p.Default),
 			"label the points that may be less than "+p.Default+" one by one")
 		return
 	}
 	r.common, r.commonAt = s, n
+}
+
+// looser tells whether level a is looser than b, as far as the policy is known.
+func (r *machineReader) looser(a, b string) bool {
+	return r.policy != nil && a != "" && b != "" && a != b && r.policy.Stricter(a, b) == b
+}
+
+// loosens notes a label that is looser than the one it takes the place of.
+func (r *machineReader) loosens(n node, than, whose string) bool {
+	s, ok := n.level(r.policy)
+	if !ok || !r.looser(s, than) {
+		return !ok
+	}
+	n.wrong("sensitivity "+quote(s)+" is looser than "+whose+", "+quote(than), "write "+than+" or a stricter one, or change the template")
+	return true
 }
 
 // keep remembers where a mapping's keys stand.
@@ -270,6 +358,12 @@ func (l *loader) endpoints(readers []*machineReader) {
 	first := map[string]*machineReader{}
 	for _, r := range readers {
 		if r.m.Connect.URL == "" {
+			continue
+		}
+		if line := l.lineOf(r); line != nil {
+			if r.m.Connect != line.spec {
+				r.connect.wrong("this is the connection of the line "+quote(line.name)+" ("+line.at.where()+")", "write line: "+line.name)
+			}
 			continue
 		}
 		if other, shared := first[r.m.Connect.URL]; !shared {

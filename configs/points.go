@@ -31,14 +31,11 @@ type reading struct {
 	typed bool // the type is known
 }
 
-// point reads one entry: a point, or the bits of a register.
-func (r *machineReader) point(n node) {
-	p := reading{m: n.mapping()}
-	if !p.m.present() {
-		return
-	}
+// pointOf reads one entry from its keys, some of which may be an override's.
+func (r *machineReader) pointOf(m *mapping) {
+	p := reading{m: m}
 	p.m.notYet("values", "counter")
-	before := len(r.l.problems)
+	before := *r.wrong
 	name := p.m.need("name", "write name: NAME")
 	p.field.Name, _ = name.ident()
 	r.field(&p)
@@ -65,7 +62,7 @@ func (r *machineReader) take(at node, p reading, before int) {
 		r.keep(name, p.m)
 		r.places[name]["name"] = at
 	}
-	if len(r.l.problems) > before {
+	if *r.wrong > before {
 		return
 	}
 	p.point.Name = name
@@ -194,7 +191,7 @@ func (r *machineReader) bits(n node, p reading, before int) {
 	}
 	for _, key := range []string{"scale", "invalid", "valid", "bytes", "invert"} {
 		if e, ok := p.m.peek(key); ok {
-			node{f: n.f, y: e.key}.wrong(quote(key)+" does not apply to bits", "remove it")
+			node{f: e.value.f, y: e.key}.wrong(quote(key)+" does not apply to bits", "remove it")
 		}
 	}
 	if m.present() && len(m.entries) == 0 {

@@ -76,13 +76,14 @@ func (l *loader) trust(d *document) *Trust {
 }
 
 // named gives the entries of a mapping from names.
-func (n node) named() []entry {
-	m := n.mapping()
+func (n node) named() []entry { return n.mapping().named() }
+
+func (m *mapping) named() []entry {
 	if m.present() && len(m.entries) == 0 {
 		m.wrong(m.called+" is empty", "write at least one")
 	}
 	return slices.DeleteFunc(m.entries, func(e entry) bool {
-		return !node{f: n.f, y: e.key, called: "the key"}.checkName(e.key.Value)
+		return !node{f: e.value.f, y: e.key, called: "the key"}.checkName(e.key.Value)
 	})
 }
 

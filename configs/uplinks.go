@@ -12,8 +12,14 @@ import (
 
 // Uplink is one way upstream.
 type Uplink struct {
-	Name string
-	NATS *NATS
+	Name  string
+	NATS  *NATS // one of the two
+	Files *Files
+}
+
+// Files is an uplink into a folder.
+type Files struct {
+	Folder string // from the working directory, or absolute
 }
 
 // NATS is an uplink to an existing JetStream stream.
@@ -44,23 +50,37 @@ func (l *loader) uplinks(n node) []Uplink {
 			}
 			u.Name = s
 		}
-		notYet := m.notYet("dtls", "files")
-		spec := m.get("nats")
+		notYet := m.notYet("dtls")
+		spec, folder := m.get("nats"), m.get("files")
 		m.done()
 		switch {
 		case notYet:
 			continue
-		case !spec.present():
-			m.missing("nats", "write nats: with servers, stream, prefix, certificate and trust")
+		case !spec.present() && !folder.present():
+			m.wrong("neither 'nats' nor 'files' is in "+m.called, "write nats: with servers, stream, prefix, certificate and trust, or files: {folder: out}")
+		case spec.present() && folder.present():
+			folder.wrong("'nats' and 'files' are in one uplink", "write one of them")
 		case len(uplinks) == 1:
 			item.notYet("a second uplink")
 			continue
+		case folder.present():
+			u.Files = files(folder)
 		default:
 			u.NATS = l.nats(spec)
 		}
 		uplinks = append(uplinks, u)
 	}
 	return uplinks
+}
+
+func files(n node) *Files {
+	m := n.mapping()
+	u := &Files{}
+	if s, ok := m.need("folder", "write folder: /var/lib/fieldseal/out").text(); ok {
+		u.Folder = n.f.beside(s)
+	}
+	m.done()
+	return u
 }
 
 func (l *loader) nats(n node) *NATS {

@@ -20,6 +20,12 @@ type node struct {
 // present tells whether the value is there.
 func (n node) present() bool { return n.y != nil }
 
+// mild notes a problem at the node that leaves out nothing and stops nothing.
+func (n node) mild(what, instead string) {
+	f := &file{path: n.f.path, problems: n.f.problems}
+	node{f: f, y: n.y}.wrong(what, instead)
+}
+
 // wrong notes a problem at the node.
 func (n node) wrong(what, instead string) {
 	if n.present() {
@@ -112,7 +118,9 @@ func (n node) mapping() *mapping {
 
 // find gives the entry of a key.
 func (m *mapping) find(key string) (entry, bool) {
-	m.known = append(m.known, key)
+	if !slices.Contains(m.known, key) {
+		m.known = append(m.known, key)
+	}
 	return m.peek(key)
 }
 
@@ -156,7 +164,7 @@ func (m *mapping) notYet(keys ...string) bool {
 	for _, key := range keys {
 		m.later = append(m.later, key)
 		if e, ok := m.peek(key); ok {
-			node{f: m.f, y: e.key}.notYet(quote(key))
+			node{f: e.value.f, y: e.key}.notYet(quote(key))
 			found = true
 		}
 	}
@@ -173,7 +181,7 @@ func (n node) notYet(what string) {
 func (m *mapping) done() {
 	for _, e := range m.entries {
 		if !slices.Contains(m.known, e.key.Value) && !slices.Contains(m.later, e.key.Value) {
-			node{f: m.f, y: e.key}.wrong(unknown("key", e.key.Value, m.known))
+			node{f: e.value.f, y: e.key}.wrong(unknown("key", e.key.Value, m.known))
 		}
 	}
 }
