@@ -1,0 +1,139 @@
+package opcua_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/adapters/opcua"
+	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/integration/sim"
+)
+
+// buildWorker builds a worker as it is in the product: under the race detector
+// no limit of memory holds.
+func buildWorker(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "worker")
+	out, err := exec.Command("go", "build", "-o", path, "./testdata/worker").CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return path
+}
+
+// TestHostileServer: a server that kills its clients kills a worker. The process
+// with everything else in it lives, says so, and the other endpoints go on.
+func TestHostileServer(t *testing.T) {
+	worker := buildWorker(t)
+	for _, c := range []struct {
+		name string
+		how  sim.Hostility
+		why  string
+	}{
+		{"huge array", sim.HugeArray, "the OPC UA worker process died: the server's answer needs more than 256 MiB of memory"},
+		{"nested variants", sim.NestedVariants, "the OPC UA worker process died: the server's answer is nested without end"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plant := startPlant(t, sim.OPCUAOptions{})
+			hostile, err := sim.StartHostileOPCUA(c.how)
+			require.NoError(t, err)
+			t.Cleanup(hostile.Stop)
+			pool := opcua.NewPool(opcua.Options{Executable: worker})
+			pool.Hasten()
+			t.Cleanup(pool.Wait)
+
+			good, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
+			r.until(t, "samples of the good one", func() bool { return r.good(counter, 0) >= 2 })
+			spec := specOf(plant)
+			spec.Endpoint = hostile.Endpoint()
+			bad, h := read(t, pool, spec, mixer(t, "mixer-2"))
+			h.until(t, "the reason", func() bool { return h.link().Err == c.why })
+			h.mu.Lock()
+			assert.Equal(t, point.LinkDown, h.link().State)
+			assert.Equal(t, point.BadNotConnected, h.samples[0].Quality)
+			h.mu.Unlock()
+
+			require.Eventually(t, func() bool { return bad.Stats().Alone && bad.Stats().Deaths >= 3 && !good.Stats().Alone }, patience, 10*time.Millisecond)
+			mark := r.mark()
+			deaths := good.Stats().Deaths
+			r.until(t, "samples of the good one, later", func() bool { return r.good(counter, mark) >= 5 })
+			assert.Equal(t, uint64(1), deaths, "one was enough to tell them apart")
+			assert.Equal(t, deaths, good.Stats().Deaths)
+			assert.Equal(t, point.LinkUp, r.link().State)
+		})
+	}
+}
+
+// TestWorkerKilled: the endpoints of a worker that died come back, each in its
+// own; when none of them dies again they share one.
+func TestWorkerKilled(t *testing.T) {
+	plant := startPlant(t, sim.OPCUAOptions{Machines: 2})
+	pool := newPool(t)
+	pool.Innocence(time.Second)
+	one, r1 := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
+	two, r2 := read(t, pool, specOf(plant), mixer(t, "mixer-2"))
+	for _, r := range []*recorder{r1, r2} {
+		r.until(t, "samples", func() bool { return r.good(counter, 0) >= 2 })
+	}
+	require.Equal(t, one.Worker(), two.Worker())
+	first := one.Worker()
+	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
+	for _, r := range []*recorder{r1, r2} {
+		r.until(t, "down and up again", func() bool {
+			n := len(r.links)
+			return n >= 3 && r.links[n-1].State == point.LinkUp && r.links[n-2].Err == "the OPC UA worker process died: ended by signal killed"
+		})
+		mark := r.mark()
+		r.until(t, "samples again", func() bool { return r.good(counter, mark) >= 2 && r.good(program, mark) >= 1 })
+	}
+	require.Eventually(t, func() bool { return one.Worker() != 0 && one.Worker() == two.Worker() }, patience, 10*time.Millisecond)
+	assert.NotEqual(t, first, one.Worker())
+	assert.False(t, one.Stats().Alone)
+	for _, r := range []*recorder{r1, r2} {
+		mark := r.mark()
+		r.until(t, "samples in the shared worker", func() bool { return r.good(counter, mark) >= 2 })
+	}
+}
+
+// TestWorkerTalksNonsense: what is no frame ends the worker.
+func TestWorkerTalksNonsense(t *testing.T) {
+	plant := startPlant(t, sim.OPCUAOptions{})
+	for _, c := range []struct{ script, why string }{
+		{"cat >/dev/null & echo nonsense nonsense; wait", "the OPC UA worker process died: it sent what is not allowed and was ended"},
+		{"exit 3", "the OPC UA worker process died: exit code 3"},
+	} {
+		pool := opcua.NewPool(opcua.Options{Executable: "/bin/sh", Args: []string{"-c", c.script}})
+		pool.Hasten()
+		t.Cleanup(pool.Wait)
+		s, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
+		r.until(t, c.why, func() bool { return r.link().Err == c.why })
+		assert.NotZero(t, s.Stats().Deaths)
+	}
+	pool := opcua.NewPool(opcua.Options{Executable: "/nonexistent/program"})
+	_, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
+	r.until(t, "the reason", func() bool { return strings.HasPrefix(r.link().Err, "cannot start the OPC UA worker: ") })
+}
+
+// TestSecretsStayInside: neither arguments nor environment of a worker hold a key
+// or a password.
+func TestSecretsStayInside(t *testing.T) {
+	t.Setenv("FIELDSEAL_TEST_SECRET", "in the environment of the gateway")
+	plant := startPlant(t, sim.OPCUAOptions{})
+	s, r := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
+	r.until(t, "samples", func() bool { return r.good(counter, 0) >= 1 })
+	out, err := exec.Command("ps", "-o", "args=", "-p", itoa(s.Worker())).Output()
+	require.NoError(t, err)
+	assert.Equal(t, "opcua-worker", strings.Fields(string(out))[1])
+	assert.Len(t, strings.Fields(string(out)), 2)
+	environ, err := os.ReadFile(filepath.Join("/proc", itoa(s.Worker()), "environ"))
+	if err == nil { // root may; the process is not dumpable
+		assert.NotContains(t, string(environ), "SECRET")
+		assert.NotContains(t, string(environ), sim.OPCUAPassword)
+	}
+}

@@ -1,0 +1,126 @@
+package opcua_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/adapters/opcua"
+	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/integration/sim"
+)
+
+// TestReconnect: whatever ends a connection, data flows again, and every point is
+// read anew.
+func TestReconnect(t *testing.T) {
+	plant := startPlant(t, sim.OPCUAOptions{})
+	s, r := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
+	r.until(t, "samples", func() bool { return r.good(counter, 0) >= 2 })
+	for _, c := range []struct {
+		name string
+		cut  func()
+		mend func()
+		why  string
+	}{
+		{"reset", plant.DropConnections, func() {}, "the server closed the connection"},
+		{"restart", plant.Stop, func() { require.NoError(t, plant.Start()) }, "cannot connect: connection refused"},
+		{"silence", func() { plant.Freeze(true) }, func() { plant.Freeze(false) }, "the subscription fell silent: nothing came for 900ms"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := s.Stats().Connections
+			r.mu.Lock()
+			from := len(r.links)
+			r.mu.Unlock()
+			c.cut()
+			r.until(t, c.why, func() bool {
+				for _, l := range r.links[from:] {
+					if l.Err == c.why {
+						return true
+					}
+				}
+				return false
+			})
+			c.mend()
+			r.until(t, "up again", func() bool { return r.link().State == point.LinkUp && len(r.links) > from+1 })
+			mark := r.mark()
+			r.until(t, "samples again", func() bool { return r.good(counter, mark) >= 3 })
+			assert.Greater(t, s.Stats().Connections, before)
+			r.mu.Lock()
+			assert.NotZero(t, r.good(program, 0))
+			r.mu.Unlock()
+		})
+	}
+	assert.Zero(t, s.Stats().Deaths)
+}
+
+// TestAttachDetach: machines come and go without a new connection.
+func TestAttachDetach(t *testing.T) {
+	plant := startPlant(t, sim.OPCUAOptions{Machines: 2})
+	s, r1 := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
+	r1.until(t, "samples of the first", func() bool { return r1.good(counter, 0) >= 2 })
+	r2 := newRecorder()
+	require.NoError(t, s.Attach(point.Machine{Name: "mixer-2", Spec: mixer(t, "mixer-2")}, r2))
+	var config *point.ConfigError
+	require.ErrorAs(t, s.Attach(point.Machine{Name: "mixer-2", Spec: mixer(t, "mixer-2")}, r2), &config)
+	require.ErrorAs(t, s.Attach(point.Machine{Name: "mixer-3", Spec: 7}, r2), &config)
+	require.ErrorAs(t, s.Attach(point.Machine{Name: "mixer-3", Spec: &opcua.Machine{Points: []opcua.Point{{}}}}, r2), &config)
+	r2.until(t, "samples of the second", func() bool { return r2.good(counter, 0) >= 2 && r2.good(program, 0) == 1 })
+	require.NoError(t, s.Detach("mixer-2"))
+	r2.close()
+	assert.Error(t, s.Detach("mixer-2"))
+	mark := r1.mark()
+	r1.until(t, "samples of the first, later", func() bool { return r1.good(counter, mark) >= 3 })
+	assert.Empty(t, r2.breaches)
+
+	again := newRecorder()
+	require.NoError(t, s.Attach(point.Machine{Name: "mixer-2", Spec: mixer(t, "mixer-2")}, again))
+	again.until(t, "samples of the second, again", func() bool { return again.good(counter, 0) >= 2 && again.good(program, 0) == 1 })
+	assert.Equal(t, uint64(3), s.Stats().Connections, "one for each machine that came up, and no other")
+	r1.mu.Lock()
+	defer r1.mu.Unlock()
+	assert.Len(t, r1.links, 1)
+}
+
+// slow is a sink that takes nothing until it is told to.
+type slow struct {
+	*recorder
+	open chan struct{}
+}
+
+func (s slow) Take(ctx context.Context, samples []point.Sample) error {
+	select {
+	case <-s.open:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.recorder.Take(ctx, samples)
+}
+
+// TestSlowSink: a sink that blocks holds up nobody else. What it missed is
+// counted and told, and all its points are read anew.
+func TestSlowSink(t *testing.T) {
+	const load = 4000
+	plant := startPlant(t, sim.OPCUAOptions{Load: load})
+	s, err := newPool(t).Source(specOf(plant))
+	require.NoError(t, err)
+	m := &opcua.Machine{Name: "load", Namespace: sim.OPCUANamespace}
+	for i := range load {
+		m.Points = append(m.Points, opcua.Point{Name: "p" + itoa(i), Node: node(t, "s=Load."+itoa(i)), Type: opcua.Int32, Period: 100 * time.Millisecond})
+	}
+	blocked, free := slow{newRecorder(), make(chan struct{})}, newRecorder()
+	require.NoError(t, s.Attach(point.Machine{Name: "load", Spec: m}, blocked))
+	require.NoError(t, s.Attach(point.Machine{Name: "mixer-1", Spec: mixer(t, "mixer-1")}, free))
+	run(t, s, blocked.recorder, free)
+	require.Eventually(t, func() bool { return s.Stats().Machines[0].Dropped > 0 }, 30*time.Second, 20*time.Millisecond)
+	mark := free.mark()
+	free.until(t, "samples of the other", func() bool { return free.good(counter, mark) >= 3 })
+	close(blocked.open)
+	blocked.until(t, "word of what was left out", func() bool { return blocked.link().State == point.LinkUp && blocked.link().Err != "" })
+	assert.Regexp(t, `^\d+ samples were left out because what takes them was too slow; all points are read anew$`, blocked.link().Err)
+	mark = blocked.mark()
+	blocked.until(t, "all points anew", func() bool { return len(blocked.samples) >= mark+load })
+	assert.Less(t, uint64(opcua.MaxWaiting/2), s.Stats().Machines[0].Samples)
+}
