@@ -68,7 +68,7 @@ func newCollector(now func() status.Gateway) *collector {
 		waiting:          desc("outbox_messages", "Messages accepted and not yet stored upstream."),
 		waitingBytes:     desc("outbox_bytes", "Bytes of those messages."),
 		oldest:           desc("outbox_oldest_seconds", "Unix time of the oldest of those messages; 0 for none."),
-		lost:             desc("outbox_lost_messages_total", "Messages given up by the overflow rule, by age or in quarantine. Each has a signed loss record."),
+		lost:             desc("outbox_lost_messages_total", "Messages given up by the overflow rule, by age or in quarantine. Signed loss records say which."),
 		size:             desc("outbox_size_bytes", "Size on disk."),
 		maxSize:          desc("outbox_max_size_bytes", "Greatest size on disk."),
 		delivered:        desc("uplink_messages_total", "Messages stored upstream.", "uplink"),
