@@ -62,9 +62,6 @@ func anythingGoesWrong(t *testing.T, seed uint64) {
 // TestLineAtItsSpeed measures a line as the example has it: 39 machines at 19200
 // baud.
 func TestLineAtItsSpeed(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
 	t.Parallel()
 	r := newLine(t, sim.RTUOptions{Baud: 19200}, 300*time.Millisecond)
 	var machines []*modbus.Machine
