@@ -36,7 +36,7 @@ func TestApproverKeys(t *testing.T) {
 
 func TestSecretNeverPrintsItself(t *testing.T) {
 	s := approver(t, "anna")
-	key := s.Reveal()[strings.LastIndex(s.Reveal()[:60], "+")+1:]
+	key := strings.SplitN(s.Reveal(), "+", 5)[4] // PRIVATE+KEY+name+hash+key: the key may have a plus in it
 	require.Greater(t, len(key), 30)
 	held := struct {
 		Open   approval.Secret
