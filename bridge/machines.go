@@ -22,12 +22,12 @@ func (g *Gateway) newSink(m *configs.Machine) *sink {
 	points := make([]stream.Point, len(m.Points))
 	for i, p := range m.Points {
 		points[i] = stream.Point{
-			Name: p.Name, Unit: m.Modbus.Points[i].Unit, Report: stream.Report(p.Report),
+			Name: p.Name, Unit: p.Unit, Report: stream.Report(p.Report),
 			Passthrough: p.Passthrough, ContentType: p.ContentType,
 		}
 	}
 	s := &sink{
-		machine: m.Name, about: m.About, protocol: "modbus", points: policyPoints(m), policy: &g.config.Policy,
+		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &g.config.Policy,
 		now: g.now, intake: g.committer.intake, events: g.events.write,
 		pending: stream.NewMachine(m.Name, points, g.config.Policy.Passthrough.IfReadable),
 		meta:    make([]point.Meta, len(points)),

@@ -47,10 +47,11 @@ func wireSources(machines []configs.Machine, sinks map[string]*sink, logger *slo
 	at := make(map[modbus.Spec][]*configs.Machine)
 	for i := range machines {
 		m := &machines[i]
-		if at[m.Connect] == nil {
-			order = append(order, m.Connect)
+		spec := m.Modbus.Endpoint
+		if at[spec] == nil {
+			order = append(order, spec)
 		}
-		at[m.Connect] = append(at[m.Connect], m)
+		at[spec] = append(at[spec], m)
 	}
 	var out []endpoint
 	for _, spec := range order {
@@ -60,7 +61,7 @@ func wireSources(machines []configs.Machine, sinks map[string]*sink, logger *slo
 				return nil, err
 			}
 			for _, m := range at[spec] {
-				if err := s.Attach(point.Machine{Name: m.Name, Spec: &m.Modbus}, sinks[m.Name]); err != nil {
+				if err := s.Attach(point.Machine{Name: m.Name, Spec: &m.Modbus.Machine}, sinks[m.Name]); err != nil {
 					leftOut(m.Name, err)
 				}
 			}

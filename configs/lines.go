@@ -77,13 +77,13 @@ func (r *machineReader) onLine(via, timeout node) {
 	}
 	timeout.wrong("the timeout is that of the line "+quote(name)+" ("+ln.at.where()+")", "remove it here")
 	ln.used = true
-	r.m.Connect = ln.spec
+	r.m.Modbus.Endpoint = ln.spec
 }
 
 // lineOf gives the line that has a machine's connection; nil if none.
 func (l *loader) lineOf(r *machineReader) *line {
 	for _, ln := range l.lines {
-		if ln.spec.URL == r.m.Connect.URL {
+		if ln.spec.URL == r.m.Modbus.Endpoint.URL {
 			return ln
 		}
 	}
@@ -92,10 +92,10 @@ func (l *loader) lineOf(r *machineReader) *line {
 
 // onSerial checks what a serial line asks of one machine.
 func (r *machineReader) onSerial() {
-	if *r.wrong > 0 || !isSerial(r.m.Connect) {
+	if *r.wrong > 0 || !isSerial(r.m.Modbus.Endpoint) {
 		return
 	}
-	for _, p := range modbus.CheckLine(r.m.Connect, []*modbus.Machine{&r.m.Modbus}) {
+	for _, p := range modbus.CheckLine(r.m.Modbus.Endpoint, []*modbus.Machine{&r.m.Modbus.Machine}) {
 		if p.Key == "unit_id" {
 			p.What = strings.TrimPrefix(p.What, r.m.Name+": ")
 			r.adapter([]point.Problem{p})
@@ -108,12 +108,12 @@ func (r *machineReader) onSerial() {
 func (l *loader) checkLines(readers []*machineReader) {
 	machines, at := map[modbus.Spec][]*modbus.Machine{}, map[modbus.Spec]node{}
 	for _, r := range readers {
-		if *r.wrong == 0 && isSerial(r.m.Connect) {
-			s := r.m.Connect
+		if *r.wrong == 0 && isSerial(r.m.Modbus.Endpoint) {
+			s := r.m.Modbus.Endpoint
 			if machines[s] == nil {
 				at[s] = r.connect
 			}
-			machines[s] = append(machines[s], &r.m.Modbus)
+			machines[s] = append(machines[s], &r.m.Modbus.Machine)
 		}
 	}
 	for _, ln := range l.lines {

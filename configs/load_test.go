@@ -87,7 +87,7 @@ func TestGoodMachines(t *testing.T) {
 	press := c.Machines[0]
 	assert.Equal(t, "400 t hydraulic press", press.About)
 	assert.Equal(t, "testdata/good/machines/press-3.yaml", press.File)
-	assert.Equal(t, modbus.Spec{URL: "tcp://plc.example:502", Timeout: 800 * time.Millisecond}, press.Connect)
+	assert.Equal(t, modbus.Spec{URL: "tcp://plc.example:502", Timeout: 800 * time.Millisecond}, press.Modbus.Endpoint)
 	assert.Equal(t, modbus.Reads{
 		MaxRegisters: 100, MaxGap: 2, Pause: 20 * time.Millisecond,
 		Forbidden: []modbus.Span{{Table: modbus.Holding, First: 900, Last: 999}},
@@ -108,20 +108,21 @@ func TestGoodMachines(t *testing.T) {
 		{Name: "torque-log", At: modbus.Address{Offset: 500}, Type: modbus.Bytes, Order: cdab, Bytes: 200, Bit: -1, Period: time.Second, ChangesWith: &modbus.Address{Offset: 499}},
 	}
 	assert.Equal(t, fields, press.Modbus.Points)
-	pt := func(name, label, where, address string) Point {
-		return Point{Point: policy.Point{Name: name, Label: label, Where: "press-3.yaml:" + where, Address: address}}
+	pt := func(name, label, where, address, typ string) Point {
+		return Point{Point: policy.Point{Name: name, Label: label, Where: "press-3.yaml:" + where, Address: address}, At: address, Type: typ}
 	}
 	points := []Point{
-		pt("ram-force", "", "12", "holding/100"),
-		pt("oil-temperature", "internal", "13", "input/12"),
-		pt("oil-level", "internal", "14", "input/13"),
-		pt("state", "public", "15", "holding/120"),
-		pt("alarms-overload", "internal", "16", "holding/121.0"),
-		pt("alarms-guard-open", "internal", "16", "holding/121.3"),
-		pt("pump-off", "internal", "17", "coil/7"),
-		pt("program-name", "", "18", "holding/200"),
-		pt("torque-log", "", "19", "holding/500"),
+		pt("ram-force", "", "12", "holding/100", "float32"),
+		pt("oil-temperature", "internal", "13", "input/12", "int16"),
+		pt("oil-level", "internal", "14", "input/13", "int16"),
+		pt("state", "public", "15", "holding/120", "uint16"),
+		pt("alarms-overload", "internal", "16", "holding/121.0", "bool"),
+		pt("alarms-guard-open", "internal", "16", "holding/121.3", "bool"),
+		pt("pump-off", "internal", "17", "coil/7", "bool"),
+		pt("program-name", "", "18", "holding/200", "string[32]"),
+		pt("torque-log", "", "19", "holding/500", "bytes[200]"),
 	}
+	points[0].Unit, points[1].Unit = "kN", "°C"
 	points[0].Report = Report{OnChange: true, Deadband: 5, AtLeastEvery: 10 * time.Second}
 	points[8].Passthrough, points[8].ReadableBy, points[8].ContentType = "cose", []string{"engineering"}, "application/cose"
 	assert.Equal(t, points, press.Points)
@@ -132,7 +133,7 @@ func TestMachineDefaults(t *testing.T) {
 	c, problems := Load("testdata/good/gateway.yaml", at("2026-11-22"))
 	require.Empty(t, problems)
 	pump := c.Machines[1]
-	assert.Equal(t, modbus.Spec{URL: "tcp://10.20.3.14:502", Timeout: time.Second}, pump.Connect)
+	assert.Equal(t, modbus.Spec{URL: "tcp://10.20.3.14:502", Timeout: time.Second}, pump.Modbus.Endpoint)
 	assert.Equal(t, ^uint64(0), *pump.Modbus.Points[0].Invalid)
 	assert.Equal(t, time.Second, pump.Modbus.Points[0].Period)
 	assert.Equal(t, policy.Point{Name: "flow", Label: "secret", Where: "pump.yaml:3", Address: "holding/0"}, pump.Points[0].Point)

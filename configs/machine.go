@@ -16,13 +16,28 @@ import (
 
 // Machine is one machine's file.
 type Machine struct {
-	Name    string
-	About   string // for people
-	File    string
-	Connect modbus.Spec // of the endpoint; machines with an equal one share it
-	Modbus  modbus.Machine
-	Points  []Point // in the order of Modbus.Points
+	Name   string
+	About  string // for people
+	File   string
+	Modbus *Modbus // how it is read
+	Points []Point // in the order of those that the protocol reads
 }
+
+// Modbus is how a machine is read that speaks it.
+type Modbus struct {
+	Endpoint modbus.Spec // machines with an equal one share it
+	modbus.Machine
+}
+
+// Protocol is the word for how the machine is read.
+func (m *Machine) Protocol() string { return "modbus" }
+
+// Endpoint is where it is reached, written in one way: "tcp://10.20.3.13:502".
+func (m *Machine) Endpoint() string { return m.Modbus.Endpoint.URL }
+
+// Device says which one it is behind the endpoint: "1"; empty where there is
+// but one.
+func (m *Machine) Device() string { return itoa(int(m.Modbus.UnitID)) }
 
 // leastPeriod is the shortest time between two reads of a point.
 const leastPeriod = 10 * time.Millisecond
@@ -129,6 +144,7 @@ func (r *machineReader) file(m *mapping) bool {
 // body reads what machines and templates have in common, over the one that the
 // machine is of.
 func (r *machineReader) body(m, base *mapping) {
+	r.m.Modbus = &Modbus{}
 	if !base.get("modbus").present() && !r.partial {
 		m.need("modbus", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}")
 	}
@@ -174,7 +190,7 @@ func (r *machineReader) modbus(own, base *mapping) {
 	via := m.get("line")
 	m.notYet("certificate", "trust")
 	timeout := m.get("timeout")
-	r.m.Connect.Timeout, _ = timeout.duration(time.Millisecond, "800ms")
+	r.m.Modbus.Endpoint.Timeout, _ = timeout.duration(time.Millisecond, "800ms")
 	switch {
 	case via.present() && r.connect.present():
 		via.wrong("'line' and 'connect' are there both", "write one of them")
@@ -202,14 +218,14 @@ func (r *machineReader) modbus(own, base *mapping) {
 
 // endpoint takes the endpoint that the machine's own file gives.
 func (r *machineReader) endpoint(s string) {
-	r.m.Connect.URL = s
+	r.m.Modbus.Endpoint.URL = s
 	before := len(r.l.problems)
-	r.adapter(r.m.Connect.Check())
+	r.adapter(r.m.Modbus.Endpoint.Check())
 	if len(r.l.problems) == before {
-		r.m.Connect.URL = canonical(s)
+		r.m.Modbus.Endpoint.URL = canonical(s)
 	}
-	if r.m.Connect.Timeout == 0 && !strings.HasPrefix(r.m.Connect.URL, "rtu-tcp:") {
-		r.m.Connect.Timeout = time.Second
+	if r.m.Modbus.Endpoint.Timeout == 0 && !strings.HasPrefix(r.m.Modbus.Endpoint.URL, "rtu-tcp:") {
+		r.m.Modbus.Endpoint.Timeout = time.Second
 	}
 }
 
@@ -357,19 +373,19 @@ func (l *loader) distinct(readers []*machineReader) {
 func (l *loader) endpoints(readers []*machineReader) {
 	first := map[string]*machineReader{}
 	for _, r := range readers {
-		if r.m.Connect.URL == "" {
+		if r.m.Modbus.Endpoint.URL == "" {
 			continue
 		}
 		if line := l.lineOf(r); line != nil {
-			if r.m.Connect != line.spec {
+			if r.m.Modbus.Endpoint != line.spec {
 				r.connect.wrong("this is the connection of the line "+quote(line.name)+" ("+line.at.where()+")", "write line: "+line.name)
 			}
 			continue
 		}
-		if other, shared := first[r.m.Connect.URL]; !shared {
-			first[r.m.Connect.URL] = r
-		} else if other.m.Connect.Timeout != r.m.Connect.Timeout {
-			r.connect.wrong("the timeout is "+r.m.Connect.Timeout.String()+" here, and "+other.m.Connect.Timeout.String()+" in "+other.m.File+", for one connection",
+		if other, shared := first[r.m.Modbus.Endpoint.URL]; !shared {
+			first[r.m.Modbus.Endpoint.URL] = r
+		} else if other.m.Modbus.Endpoint.Timeout != r.m.Modbus.Endpoint.Timeout {
+			r.connect.wrong("the timeout is "+r.m.Modbus.Endpoint.Timeout.String()+" here, and "+other.m.Modbus.Endpoint.Timeout.String()+" in "+other.m.File+", for one connection",
 				"write the same timeout in both")
 		}
 	}

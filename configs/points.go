@@ -12,6 +12,11 @@ import (
 // Point is what the mapping says of a point besides how it is read.
 type Point struct {
 	policy.Point
+	// The very thing that is read and its type with its size, each written in
+	// one way: "holding/121.3", "bytes[240]". Policy may know the address of
+	// more: equal ones take the stricter level.
+	At, Type    string
+	Unit        string // of the value, as the file writes it
 	Report      Report
 	ContentType string // of a payload that the device encrypts
 }
@@ -66,9 +71,14 @@ func (r *machineReader) take(at node, p reading, before int) {
 		return
 	}
 	p.point.Name = name
-	p.point.Address = p.field.At.String()
+	p.point.At = p.field.At.String()
 	if p.field.Bit >= 0 {
-		p.point.Address += "." + itoa(int(p.field.Bit))
+		p.point.At += "." + itoa(int(p.field.Bit))
+	}
+	p.point.Address = p.point.At
+	p.point.Type, p.point.Unit = p.field.Type.String(), p.field.Unit
+	if p.field.Bytes > 0 {
+		p.point.Type += "[" + itoa(p.field.Bytes) + "]"
 	}
 	r.m.Modbus.Points = append(r.m.Modbus.Points, p.field)
 	r.m.Points = append(r.m.Points, p.point)

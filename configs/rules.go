@@ -124,7 +124,7 @@ func (d *decisions) devices() {
 	same := map[string][]*decided{}
 	for i := range d.machines {
 		m := &d.machines[i]
-		device := m.m.Connect.URL + " " + itoa(int(m.m.Modbus.UnitID))
+		device := m.m.Modbus.Endpoint.URL + " " + itoa(int(m.m.Modbus.UnitID))
 		for _, other := range same[device] {
 			around := d.looser(m, other)
 			around = d.looser(other, m) || around

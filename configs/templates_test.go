@@ -70,7 +70,7 @@ override:
 		m := hot[i]
 		assert.Equal(t, name, m.Name)
 		assert.Equal(t, "zone heater "+name[len(name)-1:], m.About)
-		assert.Equal(t, spec, m.Connect, "the timeout is the adapter's")
+		assert.Equal(t, spec, m.Modbus.Endpoint, "the timeout is the adapter's")
 		assert.Equal(t, modbus.Reads{MaxRegisters: 100, Pause: 20 * time.Millisecond}, m.Modbus.Reads)
 		assert.Equal(t, 10*time.Second, m.Modbus.Points[0].Period)
 		require.Len(t, m.Points, 4)
@@ -100,7 +100,7 @@ modbus: {connect: "tcp://{host}:502", unit_id: "{unit}"}
 		})
 		require.Empty(t, texts(dir, problems))
 		require.Equal(t, []string{"hot-north", "hot-south", "press-3", "pump"}, names(c))
-		assert.Equal(t, "tcp://10.0.0.2:502", c.Machines[1].Connect.URL)
+		assert.Equal(t, "tcp://10.0.0.2:502", c.Machines[1].Modbus.Endpoint.URL)
 		assert.Equal(t, uint8(7), c.Machines[1].Modbus.UnitID)
 	}
 }
