@@ -41,3 +41,8 @@ func Dial(ctx context.Context, s Spec, cert []byte) error {
 	}
 	return err
 }
+
+// Judge is what a gate says of one chunk.
+func Judge(policy string, cert, chunk []byte) error {
+	return (&gate{policy: policy, cert: cert}).judge(chunk)
+}
