@@ -6,7 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")"
 exec </dev/null
 
-packages=(gcc libc6-dev libmodbus-dev openssl pkg-config)
+packages=(gcc libc6-dev libmodbus-dev openssl pkg-config tcpdump)
+command -v node >/dev/null || packages+=(nodejs)
+command -v npm >/dev/null || packages+=(npm)
 
 command -v dpkg-query >/dev/null || {
 	echo "install.sh needs Debian or Ubuntu; elsewhere install these by hand: ${packages[*]}" >&2
@@ -27,6 +29,7 @@ fi
 
 # npm leaves its own record of what it installed; it is older than the lock
 # only where the lock changed since.
-if [ -f package-lock.json ] && ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
+cd nodeopcua
+if ! [ node_modules/.package-lock.json -nt package-lock.json ]; then
 	npm ci --no-audit --no-fund --ignore-scripts
 fi

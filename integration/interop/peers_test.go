@@ -19,11 +19,16 @@ import (
 	"github.com/simonvetter/modbus"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/adapters/opcua"
 )
 
 // TestMain ends with the list of peers that ran. In a run of all tests each
 // wanted peer has to be among them.
 func TestMain(m *testing.M) {
+	if opcua.IsWorker(os.Args) {
+		os.Exit(opcua.WorkerMain(os.Stdin, os.Stdout))
+	}
 	flag.Parse()
 	code := m.Run()
 	removePrograms()

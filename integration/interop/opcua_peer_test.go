@@ -1,0 +1,286 @@
+//go:build interop
+
+package interop
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/adapters/opcua"
+	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/integration/sim"
+)
+
+// opcuaPatience is how long a test waits for what has to happen.
+const opcuaPatience = 40 * time.Second
+
+// nodeOPCUA is an OPC UA server of somebody else's making. nodeopcua/server.js
+// says what its nodes hold.
+type nodeOPCUA struct {
+	t        testing.TB
+	own      *sim.OPCUAIdentity
+	client   *sim.OPCUAIdentity
+	endpoint string
+	p        *process
+	in       io.Writer
+}
+
+// nodeOPCUAOptions are the words that server.js knows.
+type nodeOPCUAOptions struct {
+	Port        int      `json:"port"`
+	Folder      string   `json:"folder"`
+	Certificate string   `json:"certificate"`
+	Key         string   `json:"key"`
+	URI         string   `json:"uri"`
+	Trust       string   `json:"trust"`
+	Policies    []string `json:"policies"`
+	Modes       []string `json:"modes"`
+	Anonymous   bool     `json:"anonymous"`
+	User        string   `json:"user"`
+	Password    string   `json:"password"`
+	Canary      string   `json:"canary"`
+	Limit       int      `json:"limit"`
+	Advertised  []string `json:"advertised,omitempty"`
+}
+
+// startNodeOPCUA starts the server. It ends with the test.
+func startNodeOPCUA(t testing.TB, change func(*nodeOPCUAOptions)) *nodeOPCUA {
+	t.Helper()
+	require.DirExists(t, filepath.Join("nodeopcua", "node_modules"), "run integration/interop/install.sh")
+	s := &nodeOPCUA{t: t, own: sim.NewOPCUAIdentity("node-opcua", 2048), client: sim.NewOPCUAIdentity("gateway", 2048)}
+	folder := t.TempDir()
+	o := nodeOPCUAOptions{
+		Folder: folder, URI: s.own.URI, Certificate: filepath.Join(folder, "server.pem"), Key: filepath.Join(folder, "server.key"), Trust: filepath.Join(folder, "client.der"),
+		Policies: []string{"Basic256Sha256", "Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep"}, Modes: []string{"Sign", "SignAndEncrypt"},
+		User: "operator", Password: "correct horse", Canary: "CANARY-RECIPE-41", Limit: 7,
+	}
+	require.NoError(t, os.WriteFile(o.Certificate, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.own.Certificate}), 0o600))
+	require.NoError(t, os.WriteFile(o.Key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: s.own.PKCS8()}), 0o600))
+	require.NoError(t, os.WriteFile(o.Trust, s.client.Certificate, 0o600))
+	change(&o)
+	words, err := json.Marshal(o)
+	require.NoError(t, err)
+	cmd := exec.Command("node", filepath.Join("nodeopcua", "server.js"), string(words))
+	stdin, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	s.in = stdin
+	s.p = start(t, "node-opcua", cmd)
+	ran("node-opcua", s.p.line(t, "node-opcua "))
+	s.endpoint = "opc.tcp://127.0.0.1:" + s.p.line(t, "listening ")
+	return s
+}
+
+// tell gives the server a command and waits until it is done. A command is given
+// once.
+func (s *nodeOPCUA) tell(command string) {
+	s.t.Helper()
+	_, err := fmt.Fprintln(s.in, command)
+	require.NoError(s.t, err)
+	s.p.line(s.t, "done "+command)
+}
+
+// spec describes the endpoint.
+func (s *nodeOPCUA) spec(policy, mode string) opcua.Spec {
+	return opcua.Spec{
+		Endpoint: s.endpoint, Policy: policy, Mode: mode, ServerSHA256: s.own.Fingerprint(),
+		Certificate: s.client.Certificate, Key: opcua.Secret(s.client.PKCS8()),
+		User: opcua.User{Name: "operator", Password: "correct horse"}, Timeout: 10 * time.Second,
+	}
+}
+
+// opcuaPool makes a pool whose workers are the product's, without the race
+// detector: their limits hold.
+func opcuaPool(t testing.TB) *opcua.Pool {
+	t.Helper()
+	program, err := build("opcua-worker", func(out string) (*exec.Cmd, error) {
+		return exec.CommandContext(t.Context(), "go", "build", "-o", out, "../../adapters/opcua/testdata/worker"), nil
+	})
+	require.NoError(t, err)
+	program, err = filepath.Abs(program)
+	require.NoError(t, err)
+	pool := opcua.NewPool(opcua.Options{Executable: program})
+	t.Cleanup(pool.Wait)
+	return pool
+}
+
+// opcuaSink keeps what a source says.
+type opcuaSink struct {
+	mu      sync.Mutex
+	changed chan struct{}
+	links   []point.Link
+	samples []point.Sample
+	status  map[uint32]string
+}
+
+func (s *opcuaSink) note(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f()
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *opcuaSink) Take(_ context.Context, samples []point.Sample) error {
+	s.note(func() {
+		for _, one := range samples {
+			one.Value = one.Value.Clone()
+			s.samples = append(s.samples, one)
+		}
+	})
+	return nil
+}
+
+func (s *opcuaSink) Link(l point.Link)               { s.note(func() { s.links = append(s.links, l) }) }
+func (s *opcuaSink) Describe(i uint32, m point.Meta) { s.note(func() { s.status[i] = m.Status }) }
+
+// of gives the samples of a point from the mark on. Under the lock.
+func (s *opcuaSink) of(index uint32, mark int) (out []point.Sample) {
+	for _, one := range s.samples[mark:] {
+		if one.Point == index {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// good counts good samples of a point from the mark on. Under the lock.
+func (s *opcuaSink) good(index uint32, mark int) (n int) {
+	for _, one := range s.of(index, mark) {
+		if one.Quality.IsGood() {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *opcuaSink) mark() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.samples)
+}
+
+// last is the state that was told last. Under the lock.
+func (s *opcuaSink) last() point.Link {
+	if len(s.links) == 0 {
+		return point.Link{}
+	}
+	return s.links[len(s.links)-1]
+}
+
+func (s *opcuaSink) until(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	late := time.NewTimer(opcuaPatience)
+	defer late.Stop()
+	for {
+		s.mu.Lock()
+		ok, changed := holds(), s.changed
+		s.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			require.FailNow(t, "waited too long for: "+what, "the link is %+v", s.last())
+		}
+	}
+}
+
+// readOPCUA runs a source with one machine until the test ends.
+func readOPCUA(t testing.TB, pool *opcua.Pool, spec opcua.Spec, m *opcua.Machine) (*opcua.Source, *opcuaSink) {
+	t.Helper()
+	s, err := pool.Source(spec)
+	require.NoError(t, err)
+	sink := &opcuaSink{changed: make(chan struct{}), status: map[uint32]string{}}
+	require.NoError(t, s.Attach(point.Machine{Name: m.Name, Spec: m}, sink))
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, <-ended)
+	})
+	return s, sink
+}
+
+// tcpRelay stands before a server, so that connections can be reset.
+type tcpRelay struct {
+	listener net.Listener
+	mu       sync.Mutex
+	to       string
+	conns    []*net.TCPConn
+	wg       sync.WaitGroup
+}
+
+func startRelay(t testing.TB) *tcpRelay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	r := &tcpRelay{listener: l}
+	r.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			r.mu.Lock()
+			to := r.to
+			r.mu.Unlock()
+			s, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = c.Close()
+				continue
+			}
+			r.mu.Lock()
+			r.conns = append(r.conns, c.(*net.TCPConn), s.(*net.TCPConn))
+			r.mu.Unlock()
+			for _, ends := range [][2]net.Conn{{c, s}, {s, c}} {
+				r.wg.Go(func() {
+					_, _ = io.Copy(ends[0], ends[1])
+					_ = ends[0].Close()
+					_ = ends[1].Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		r.reset()
+		r.wg.Wait()
+	})
+	return r
+}
+
+// lead says where connections go from now on.
+func (r *tcpRelay) lead(endpoint string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = strings.TrimPrefix(endpoint, "opc.tcp://")
+}
+
+// reset resets all connections, as a firewall does that lost its state.
+func (r *tcpRelay) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.conns {
+		_ = c.SetLinger(0)
+		_ = c.Close()
+	}
+	r.conns = nil
+}
