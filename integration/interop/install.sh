@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 exec </dev/null
 
-packages=(gcc libc6-dev libmodbus-dev openssl pkg-config tcpdump)
+packages=(gcc libc6-dev libmodbus-dev make openssl pkg-config podman runc tcpdump)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 
