@@ -15,7 +15,7 @@ import (
 func lineClient(t *testing.T, l *sim.RTULine) *modbus.ModbusClient {
 	t.Helper()
 	c, err := modbus.NewClient(&modbus.ClientConfiguration{
-		URL: "rtuovertcp://" + l.URL()[len("rtu-tcp://"):], Speed: 115200, Timeout: 60 * time.Millisecond,
+		URL: "rtuovertcp://" + l.URL()[len("rtu-tcp://"):], Speed: 115200, Timeout: 500 * time.Millisecond,
 	})
 	require.NoError(t, err)
 	require.NoError(t, c.Open())
