@@ -114,7 +114,7 @@ func (s *Spec) checkSecurity(add func(key, what, instead string)) {
 	}
 	if s.ServerSHA256 == [32]byte{} {
 		add("server_certificate", "the server's certificate is not pinned, so anybody could be the server",
-			"run fieldseal discover, compare the fingerprint with the one the server shows, and write \"sha256:…\"")
+			"write \"sha256:…\" with the fingerprint that the server shows, or that this prints of its certificate: openssl x509 -in server.pem -noout -fingerprint -sha256")
 	}
 }
 
@@ -270,9 +270,9 @@ func (c *checker) namespace(uri string) {
 	_, number := strconv.ParseUint(uri, 10, 64)
 	switch {
 	case number == nil:
-		c.add(key, fmt.Sprintf("%s is an index, and indexes move when firmware changes", shorten(uri)), "write the namespace's URI, as fieldseal discover shows it")
+		c.add(key, fmt.Sprintf("%s is an index, and indexes move when firmware changes", shorten(uri)), "write the namespace's URI, as the server lists it in its NamespaceArray (i=2255)")
 	case len(uri) > maxURI || !utf8.ValidString(uri) || bytes.ContainsAny([]byte(uri), "\x00\r\n\t"):
-		c.add(key, "the namespace is no URI", "write it as fieldseal discover shows it")
+		c.add(key, "the namespace is no URI", "write it as the server lists it in its NamespaceArray (i=2255)")
 	}
 }
 

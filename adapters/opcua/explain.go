@@ -54,7 +54,7 @@ func (s *Spec) explainOpen(err error) error {
 		ua.StatusBadCertificateChainIncomplete, ua.StatusBadCertificatePolicyCheckFailed:
 		return &refusal{fmt.Sprintf("the server refuses %s (%s)", ours, statusName(status))}
 	case ua.StatusBadTCPEndpointURLInvalid:
-		return &refusal{fmt.Sprintf("the server knows no endpoint of that name (%s); write endpoint: as fieldseal discover shows it", statusName(status))}
+		return &refusal{fmt.Sprintf("the server knows no endpoint of that name (%s); write endpoint: as the server's own settings show it", statusName(status))}
 	}
 	return err
 }

@@ -115,6 +115,12 @@ func (n NodeID) String() string {
 	return "none"
 }
 
+// In gives the whole identifier with its namespace, in the one way of OPC 10000-6,
+// 5.3.1.10: nsu=http://vendor.example/mixer/v2;s=Line1.Mixer.Speed.
+func (n NodeID) In(namespace string) string {
+	return "nsu=" + strings.NewReplacer("%", "%25", ";", "%3B").Replace(namespace) + ";" + n.String()
+}
+
 // guid is the text of a GUID.
 func (n NodeID) guid() string {
 	if len(n.Text) != 16 {

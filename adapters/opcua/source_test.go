@@ -1,10 +1,12 @@
 package opcua_test
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
@@ -60,5 +62,19 @@ func TestRenewal(t *testing.T) {
 	s, r := read(t, pool, spec, loaded(t, load))
 	r.until(t, "samples over two lives of the keys", func() bool { return r.good(0, 0) >= 9 })
 	assert.Equal(t, uint64(1), s.Stats().Connections)
+	assert.Zero(t, s.Stats().Deaths)
+}
+
+// TestSignalsOfTheGroup: what stops the gateway's process group reaches the
+// worker too, and is not for it.
+func TestSignalsOfTheGroup(t *testing.T) {
+	plant := startPlant(t, sim.OPCUAOptions{})
+	s, r := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
+	r.until(t, "a value", func() bool { return r.good(counter, 0) > 0 })
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		require.NoError(t, syscall.Kill(s.Worker(), sig))
+	}
+	mark := r.mark()
+	r.until(t, "more values", func() bool { return r.good(counter, mark) > 2 })
 	assert.Zero(t, s.Stats().Deaths)
 }

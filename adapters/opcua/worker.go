@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -33,6 +36,9 @@ func WorkerMain(stdin io.Reader, stdout io.Writer) int {
 	if err := confine(); err != nil {
 		return 3
 	}
+	// What stops the gateway's whole group, as Ctrl-C and systemd do, is the
+	// gateway's to answer: a worker ends when its stdin does.
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	log.SetOutput(io.Discard) //nolint:forbidigo // the library writes to it; here is no other logger
 	w := &worker{endpoints: map[uint32]*endpoint{}, out: newSender(sendLimit)}
 	if err := w.run(stdin, stdout); err != nil {
