@@ -9,6 +9,7 @@ import (
 // machine is the physics of one machine, whatever the protocol that reads it.
 type machine struct {
 	name    string
+	mixer   bool // it is not a press
 	index   int
 	start   time.Time
 	payload *payload
@@ -74,10 +75,20 @@ func (m *machine) energy(now time.Time) int64 {
 func (m *machine) pumpOn(now time.Time) bool { return m.state(now) != 0 }
 
 // programName is secret.
-func (m *machine) programName() string { return fmt.Sprintf("DOOR-PANEL-%02d-AX7731-R4", m.index) }
+func (m *machine) programName() string {
+	if m.mixer {
+		return fmt.Sprintf("RYE-DOUGH-%02d-KF2209-R7", m.index)
+	}
+	return fmt.Sprintf("DOOR-PANEL-%02d-AX7731-R4", m.index)
+}
 
 // nameplate is public.
-func (m *machine) nameplate() string { return fmt.Sprintf("SIMULATED PRESS %d", m.index) }
+func (m *machine) nameplate() string {
+	if m.mixer {
+		return fmt.Sprintf("SIMULATED MIXER %d", m.index)
+	}
+	return fmt.Sprintf("SIMULATED PRESS %d", m.index)
+}
 
 // counter counts its readers and remembers which counts reached one.
 type counter struct {

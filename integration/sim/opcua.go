@@ -35,9 +35,8 @@ type OPCUAOptions struct {
 // Basic256Sha256 and Aes256_Sha256_RsaPss, signed and encrypted, to users with a
 // password and to anonymous ones.
 //
-// The server behind it is gopcua's. It sends one value of a node for each
-// publishing interval, the newest: the counters have to move more slowly than
-// that, or they skip.
+// The server behind it is gopcua's, but for the subscriptions. They send every
+// value that a node had while it was looked at, four times a second.
 type OPCUA struct {
 	options OPCUAOptions
 	now     func() time.Time
@@ -50,7 +49,11 @@ type OPCUA struct {
 	front    net.Listener
 	relayed  map[net.Conn]net.Conn
 	frozen   bool
+	still    bool
 	writes   int
+	numbers  uint32 // of subscriptions and items
+	subs     map[uint32]*subscription
+	requests map[string][]publishRequest // session → for news, in order
 
 	server *server.Server
 	space  *server.NodeNameSpace
@@ -58,6 +61,7 @@ type OPCUA struct {
 	stop   context.CancelFunc // ends the machines' life
 	end    context.CancelFunc // ends the server, which has to be closed before
 	wg     sync.WaitGroup
+	feeds  sync.WaitGroup // subscriptions
 }
 
 // StartOPCUA starts the simulator on a free port of the loopback interface.
@@ -78,9 +82,11 @@ func StartOPCUA(o OPCUAOptions) (*OPCUA, error) {
 	p := &OPCUA{
 		options: o, now: o.Now, own: NewOPCUAIdentity(o.Name+"-server", 2048), address: "127.0.0.1:0",
 		nodes: map[string]*simNode{}, relayed: map[net.Conn]net.Conn{},
+		subs: map[uint32]*subscription{}, requests: map[string][]publishRequest{},
 	}
 	for i := range o.Machines {
 		m := newMachine(fmt.Sprintf("%s-%d", o.Name, i+1), i+1, o.Now(), o.PayloadEvery)
+		m.mixer = true
 		p.machines = append(p.machines, m)
 		p.populate(m)
 	}
@@ -117,7 +123,7 @@ func (p *OPCUA) Start() error {
 	p.stop = cancel
 	lasting, end := context.WithCancel(context.Background())
 	p.end = end
-	if err := p.serve(lasting); err != nil {
+	if err := p.serve(lasting, ctx); err != nil {
 		cancel()
 		end()
 		_ = front.Close()
@@ -128,8 +134,9 @@ func (p *OPCUA) Start() error {
 	return nil
 }
 
-// serve starts a fresh server with the nodes.
-func (p *OPCUA) serve(ctx context.Context) error {
+// serve starts a fresh server with the nodes, and subscriptions that end with
+// life.
+func (p *OPCUA) serve(ctx, life context.Context) error {
 	log.SetOutput(io.Discard) //nolint:forbidigo // the library's server writes to the global logger, and to no other
 	port := 0
 	for try := 0; ; try++ {
@@ -154,13 +161,14 @@ func (p *OPCUA) serve(ctx context.Context) error {
 			n.id = ua.NewStringNodeID(space.ID(), name)
 			space.AddNode(server.NewVariableNode(n.id, name, func() *ua.DataValue { return p.give(n) }))
 		}
+		p.handleSubscriptions(life, s)
+		p.handleWrites(s)
 		if err := s.Start(ctx); err != nil {
 			if try < 5 {
 				continue // somebody took the port
 			}
 			return err
 		}
-		p.mend(s)
 		p.server, p.space, p.back = s, space, fmt.Sprintf("127.0.0.1:%d", port)
 		return nil
 	}
@@ -185,7 +193,8 @@ func (p *OPCUA) Stop() {
 	}
 	_ = s.Close()
 	p.end()
-	p.forget(s, nil)
+	p.forget(nil)
+	p.feeds.Wait()
 }
 
 // live moves the machines.
@@ -206,7 +215,7 @@ func (p *OPCUA) live(ctx context.Context) {
 				p.Count(m.name)
 			}
 		}
-		p.move(ctx, n%4 == 0)
+		p.move(n%4 == 0)
 	}
 }
 
@@ -252,13 +261,12 @@ func (p *OPCUA) relay(to, from net.Conn, up bool) {
 			_ = to.Close()
 			_ = from.Close()
 			p.mu.Lock()
-			server := p.server
 			if up {
 				delete(p.relayed, from)
 			}
 			p.mu.Unlock()
-			if up && server != nil {
-				p.forget(server, to.LocalAddr())
+			if up {
+				p.forget(to.LocalAddr())
 			}
 			return
 		}

@@ -1,12 +1,10 @@
 package sim
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
 )
 
@@ -14,11 +12,13 @@ import (
 type simNode struct {
 	id      *ua.NodeID // in the server that runs
 	value   func(now time.Time) any
-	after   func()               // called when a reader has the value
+	after   func(value any)      // called when a reader has the value
 	fast    bool                 // changes four times a second
 	changed time.Time            // since when it has this value
 	instead func() *ua.DataValue // by Override
 	last    any
+	given   uint64    // how often a value was given out
+	read    time.Time // of the value that a read gave, until the next notification
 }
 
 // populate adds the nodes of one machine: s=mixer-1.State and so on.
@@ -39,14 +39,14 @@ func (p *OPCUA) populate(m *machine) {
 		c := m.counts[point]
 		c.next = 1
 		n := add(name, true, func(time.Time) any { return c.next })
-		n.after = func() {
-			if k := len(c.served); k == 0 || c.served[k-1] != c.next {
-				c.served = append(c.served, c.next)
+		n.after = func(value any) {
+			if k := len(c.served); k == 0 || c.served[k-1] != value.(uint32) {
+				c.served = append(c.served, value.(uint32))
 			}
 		}
 	}
 	log := add("TorqueLog", true, func(now time.Time) any { return slices.Clone(m.payload.at(now)) })
-	log.after = func() { m.payload.gaveOut(m.payload.current) }
+	log.after = func(value any) { m.payload.gaveOut(value.([]byte)) }
 }
 
 // load adds a node for benchmarks.
@@ -54,26 +54,63 @@ func (p *OPCUA) load(i int) {
 	p.nodes[fmt.Sprintf("Load.%d", i)] = &simNode{value: func(now time.Time) any { return int32(now.Unix()) + int32(i) }}
 }
 
-// give is asked by the server for each read and each notification.
+// give is asked by the server for each read.
 func (p *OPCUA) give(n *simNode) *ua.DataValue {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if n.instead != nil {
-		return n.instead()
+	value := p.notice(n)
+	if value.raw != nil {
+		n.given++
+		n.read = n.changed
+		n.note(value.raw)
 	}
-	now := p.now()
-	p.look(n, now)
+	return value.value
+}
+
+// gave notes that a notification leaves. One that repeats what was just read is
+// the same sample: a subscription begins with it.
+func (p *OPCUA) gave(one notice) {
+	n := one.item.node
+	if n == nil || one.raw == nil {
+		return
+	}
+	if !n.read.Equal(one.value.SourceTimestamp) {
+		n.given++
+	}
+	n.read = time.Time{}
+	n.note(one.raw)
+}
+
+func (n *simNode) note(value any) {
 	if n.after != nil {
-		n.after()
+		n.after(value)
 	}
-	return &ua.DataValue{
-		EncodingMask: ua.DataValueValue | ua.DataValueSourceTimestamp | ua.DataValueServerTimestamp,
-		Value:        ua.MustVariant(n.last), SourceTimestamp: n.changed, ServerTimestamp: now,
+}
+
+// notice gives what the node holds; nil is the server's clock. Under the mutex.
+func (p *OPCUA) notice(n *simNode) notice {
+	now := p.now()
+	d := &ua.DataValue{
+		EncodingMask:    ua.DataValueValue | ua.DataValueSourceTimestamp | ua.DataValueServerTimestamp,
+		SourceTimestamp: now, ServerTimestamp: now,
 	}
+	switch {
+	case n == nil:
+		d.Value = ua.MustVariant(now)
+		return notice{value: d}
+	case n.instead != nil:
+		return notice{value: n.instead()}
+	}
+	p.look(n, now)
+	d.Value, d.SourceTimestamp = ua.MustVariant(n.last), n.changed
+	return notice{value: d, raw: n.last}
 }
 
 // look notes the node's value, and since when it has it.
 func (p *OPCUA) look(n *simNode, now time.Time) (moved bool) {
+	if p.still && n.last != nil {
+		return false
+	}
 	v := n.value(now)
 	if b, ok := v.([]byte); ok {
 		was, _ := n.last.([]byte)
@@ -88,24 +125,21 @@ func (p *OPCUA) look(n *simNode, now time.Time) (moved bool) {
 }
 
 // move tells subscribers of what changed.
-func (p *OPCUA) move(ctx context.Context, slow bool) {
-	moved := []*ua.NodeID{ua.NewNumericNodeID(0, id.Server_ServerStatus_CurrentTime)}
+func (p *OPCUA) move(slow bool) {
 	p.mu.Lock()
-	s := p.server
+	defer p.mu.Unlock()
+	moved := map[*simNode]bool{nil: true} // the clock
 	for _, n := range p.nodes {
-		if (n.fast || slow) && p.look(n, p.now()) {
-			moved = append(moved, n.id)
+		if (n.fast || slow) && n.instead == nil && p.look(n, p.now()) {
+			moved[n] = true
 		}
 	}
-	p.mu.Unlock()
-	for _, node := range moved {
-		if s != nil {
-			room(ctx, s)
+	for _, s := range p.subs {
+		for _, m := range s.items {
+			if moved[m.node] {
+				s.add(m, p.notice(m.node))
+			}
 		}
-		if ctx.Err() != nil || s == nil {
-			return
-		}
-		s.ChangeNotification(node)
 	}
 }
 
@@ -122,15 +156,18 @@ func (p *OPCUA) Count(machine string) {
 // it. Subscribers are told.
 func (p *OPCUA) Override(machine, name string, value func() *ua.DataValue) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	n := p.nodes[machine+"."+name]
 	if n == nil {
 		panic("sim: there is no node " + machine + "." + name)
 	}
 	n.instead = value
-	s, node := p.server, n.id
-	p.mu.Unlock()
-	if s != nil {
-		s.ChangeNotification(node)
+	for _, s := range p.subs {
+		for _, m := range s.items {
+			if m.node == n {
+				s.add(m, p.notice(n))
+			}
+		}
 	}
 }
 

@@ -3,6 +3,12 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/gopcua/opcua/id"
+	"github.com/gopcua/opcua/server"
+	"github.com/gopcua/opcua/ua"
+	"github.com/gopcua/opcua/uasc"
 )
 
 // Served gives the numbers that [Counter] or [PublicCounter] had while the
@@ -17,6 +23,23 @@ func (p *OPCUA) Served(machine, point string) []uint32 {
 		panic("sim: " + point + " is no counter")
 	}
 	return slices.Clone(c.served)
+}
+
+// Given tells how many values of a point left the server: each once that a
+// consumer has to have. A value that a read gave, and then the subscription that
+// begins with it, counts once. The point is called as in the mapping file.
+func (p *OPCUA) Given(machine, point string) uint64 {
+	var node strings.Builder
+	for _, word := range strings.Split(point, "-") {
+		node.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := p.nodes[machine+"."+node.String()]
+	if n == nil {
+		panic("sim: there is no point " + point + " of " + machine)
+	}
+	return n.given
 }
 
 // Payloads gives every different payload that was given out, in order.
@@ -77,6 +100,30 @@ func (p *OPCUA) Names() []string {
 		out = append(out, m.name)
 	}
 	return out
+}
+
+// handleWrites refuses and counts what would change something. It is called
+// before the server starts.
+func (p *OPCUA) handleWrites(s *server.Server) {
+	for _, kind := range []uint16{
+		id.WriteRequest_Encoding_DefaultBinary, id.CallRequest_Encoding_DefaultBinary, id.HistoryUpdateRequest_Encoding_DefaultBinary,
+		id.AddNodesRequest_Encoding_DefaultBinary, id.DeleteNodesRequest_Encoding_DefaultBinary,
+	} {
+		s.RegisterHandler(kind, func(*uasc.SecureChannel, ua.Request, uint32) (ua.Response, error) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.writes++
+			return nil, ua.StatusBadNotWritable
+		})
+	}
+}
+
+// Writes is how often somebody wanted to write a value, call a method or change
+// the nodes.
+func (p *OPCUA) Writes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writes
 }
 
 // YAML gives the mapping file of a machine. It needs a certificate opcua-client
