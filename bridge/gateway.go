@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/bridge/outbox"
@@ -55,6 +56,7 @@ type Gateway struct {
 	committer *committer
 	relay     *relay.Relay
 	endpoints []endpoint
+	workers   *opcua.Pool // of the OPC UA endpoints
 	sinks     []*sink
 	leftOut   []status.LeftOut
 
@@ -83,6 +85,9 @@ func New(o Options) (_ *Gateway, err error) {
 	if g.events, err = openEventLog(g.config.State, g.logger, g.now); err != nil {
 		return nil, err
 	}
+	if err = g.accept(); err != nil {
+		return nil, err
+	}
 	if err = g.buildCommitter(o.Keys); err != nil {
 		return nil, err
 	}
@@ -94,7 +99,7 @@ func New(o Options) (_ *Gateway, err error) {
 			g.leaveOut(p.Machine, p)
 		}
 	}
-	g.buildMachines()
+	g.buildMachines(o.Keys)
 	return g, nil
 }
 
@@ -257,7 +262,7 @@ func (g *Gateway) quarantine() func(envelope.Message, string) error {
 }
 
 // buildMachines makes a sink for each machine and attaches it to its endpoint.
-func (g *Gateway) buildMachines() {
+func (g *Gateway) buildMachines(keys *keystore.Store) {
 	sinks := make(map[string]*sink)
 	machines := make([]configs.Machine, 0, len(g.config.Machines))
 	for _, m := range g.config.Machines {
@@ -269,10 +274,12 @@ func (g *Gateway) buildMachines() {
 		sinks[m.Name] = g.newSink(&m)
 	}
 	out := make(map[string]bool)
-	g.endpoints = wireSources(machines, sinks, g.logger, func(machine string, err error) {
+	g.workers = opcua.NewPool(opcua.Options{Logger: g.logger})
+	w := wiring{sinks: sinks, keys: keys, state: g.config.State, logger: g.logger, workers: g.workers, leftOut: func(machine string, err error) {
 		out[machine] = true
 		g.leaveOut(machine, err)
-	})
+	}}
+	g.endpoints = w.sources(machines)
 	for _, m := range machines {
 		if !out[m.Name] {
 			g.sinks = append(g.sinks, sinks[m.Name])
@@ -333,7 +340,10 @@ func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
 
 	<-stopped.Done()
 	g.logger.Info("stopping")
-	waitFor(&sources, sourcesEnd)
+	waitFor(func() {
+		sources.Wait()
+		g.workers.Wait()
+	}, sourcesEnd)
 	err := <-commits
 	if err == nil {
 		err = g.committer.finish()
@@ -385,9 +395,10 @@ func (g *Gateway) Close() error {
 	return errors.Join(append(errs, g.lock.Close())...)
 }
 
-func waitFor(wg *sync.WaitGroup, d time.Duration) {
+// waitFor waits until f returns, but no longer than d.
+func waitFor(f func(), d time.Duration) {
 	done := make(chan struct{})
-	go func() { wg.Wait(); close(done) }()
+	go func() { f(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(d):

@@ -17,7 +17,7 @@ import (
 )
 
 // newSink makes the sink of one machine. Before its first link everything is
-// decided as over the weakest connection.
+// decided as over the connection that the file asks for, which is never weaker.
 func (g *Gateway) newSink(m *configs.Machine) *sink {
 	points := make([]stream.Point, len(m.Points))
 	for i, p := range m.Points {
@@ -30,7 +30,7 @@ func (g *Gateway) newSink(m *configs.Machine) *sink {
 		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &g.config.Policy,
 		now: g.now, intake: g.committer.intake, events: g.events.write,
 		pending: stream.NewMachine(m.Name, points, g.config.Policy.Passthrough.IfReadable),
-		meta:    make([]point.Meta, len(points)),
+		meta:    make([]point.Meta, len(points)), negotiated: m.Security(),
 	}
 	s.guarded(func() { s.decide(s.now()) })
 	return s

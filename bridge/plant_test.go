@@ -26,13 +26,16 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fieldseal/fieldseal/adapters/nats"
+	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/bridge/status"
 	"github.com/fieldseal/fieldseal/configs"
+	"github.com/fieldseal/fieldseal/integration/approve"
 	"github.com/fieldseal/fieldseal/integration/natstest"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
 // The test program is also a gateway that can be killed, and a simulator whose
@@ -44,6 +47,8 @@ const (
 
 func TestMain(m *testing.M) {
 	switch {
+	case opcua.IsWorker(os.Args):
+		os.Exit(opcua.WorkerMain(os.Stdin, os.Stdout))
 	case os.Getenv(gatewayProcess) != "":
 		runChild(os.Getenv(gatewayProcess))
 	case os.Getenv(simulatorProcess) != "":
@@ -148,6 +153,7 @@ type plant struct {
 	sim      *sim.Modbus
 	nats     *natstest.Server
 	identity *envelope.Identity
+	anna     *approve.Approver
 	files    map[string]string
 	change   func(*Options)
 }
@@ -172,6 +178,10 @@ func newPlant(t testing.TB, o natstest.Options, edit func(p *plant)) *plant {
 		require.NoError(t, os.MkdirAll(filepath.Dir(p.path(name)), 0o700))
 		require.NoError(t, os.WriteFile(p.path(name), []byte(text), 0o600))
 	}
+	p.anna, err = approve.New("anna")
+	require.NoError(t, err)
+	require.NoError(t, approve.Pin(p.path("state"), 1, p.anna))
+	require.NoError(t, p.anna.Sign(p.path("gateway.yaml")))
 	return p
 }
 
@@ -244,7 +254,11 @@ recipients:
 
 // open builds the gateway of a folder.
 func open(dir string, change func(*Options)) (*Gateway, error) {
-	config, problems := configs.Load(filepath.Join(dir, "gateway.yaml"), configs.Options{})
+	approvals, err := approval.Open(filepath.Join(dir, "state"))
+	if err != nil {
+		return nil, err
+	}
+	config, problems := configs.Load(filepath.Join(dir, "gateway.yaml"), configs.Options{Approvals: approvals})
 	if config == nil {
 		return nil, fmt.Errorf("%v", problems)
 	}

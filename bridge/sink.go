@@ -26,16 +26,19 @@ type sink struct {
 	intake   *intake
 	events   func(stream.Event)
 
-	mu        sync.Mutex // guards all below
-	pending   *stream.Machine
-	link      point.Link
-	until     time.Time // when the decisions have to be made again; zero: never
-	meta      []point.Meta
-	last      time.Time
-	told      []stream.Event // to be written once mu is free: that flushes
-	rate      eventRate
-	withdrawn string        // why the machine is; empty while it is not
-	counts    stream.Counts // as they were looked at last
+	mu      sync.Mutex // guards all below
+	pending *stream.Machine
+	link    point.Link
+	// negotiated is what decisions follow: what the last connection gave. While
+	// there is none, only word of that is sampled, and no value.
+	negotiated point.Security
+	until      time.Time // when the decisions have to be made again; zero: never
+	meta       []point.Meta
+	last       time.Time
+	told       []stream.Event // to be written once mu is free: that flushes
+	rate       eventRate
+	withdrawn  string        // why the machine is; empty while it is not
+	counts     stream.Counts // as they were looked at last
 }
 
 var _ point.Sink = (*sink)(nil)
@@ -101,7 +104,9 @@ func (s *sink) Link(l point.Link) {
 		if l.State == point.LinkUp && (s.link.State != point.LinkUp || l.Since != s.link.Since) {
 			s.pending.Reconnected()
 		}
-		s.link = l
+		if s.link = l; l.State == point.LinkUp {
+			s.negotiated = l.Security
+		}
 		s.decide(s.now())
 	})
 }
@@ -118,12 +123,8 @@ func (s *sink) Describe(index uint32, m point.Meta) {
 // decide compiles the decisions anew; points that stop or resume by it are an
 // event. Called with mu held.
 func (s *sink) decide(now time.Time) {
-	negotiated := point.AnyConnection
-	if s.link.State == point.LinkUp {
-		negotiated = s.link.Security
-	}
 	before := s.pending.Decisions()
-	t := s.policy.Compile(s.machine, s.points, negotiated, now)
+	t := s.policy.Compile(s.machine, s.points, s.negotiated, now)
 	clear := make([]bool, len(t.Decisions))
 	for i, d := range t.Decisions {
 		l, _ := s.policy.Level(d.Level)

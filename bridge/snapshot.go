@@ -16,6 +16,7 @@ func (g *Gateway) Status() status.Gateway {
 		Policy:  status.Policy{Name: p.Name, Revision: p.Revision, SHA256: hex.EncodeToString(p.Digest[:])},
 		LeftOut: slices.Clone(g.leftOut), Streams: g.committer.streams(), Events: g.events.written(),
 	}
+	g.approved(&out)
 	slices.SortFunc(out.Streams, func(a, b status.Stream) int {
 		return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Level, b.Level))
 	})

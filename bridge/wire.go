@@ -2,19 +2,14 @@ package bridge
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
+	"slices"
 
-	"github.com/fieldseal/fieldseal/adapters/files"
 	"github.com/fieldseal/fieldseal/adapters/modbus"
-	"github.com/fieldseal/fieldseal/adapters/nats"
+	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/bridge/point"
-	"github.com/fieldseal/fieldseal/bridge/relay"
 	"github.com/fieldseal/fieldseal/configs"
 )
 
@@ -40,100 +35,114 @@ type endpoint struct {
 	again  func() (Source, error) // makes another one, with the same machines: a source runs once
 }
 
-// wireSources makes one source for each endpoint and attaches the machines
-// behind it. A machine that cannot be attached is left out and reported.
-func wireSources(machines []configs.Machine, sinks map[string]*sink, logger *slog.Logger, leftOut func(machine string, err error)) []endpoint {
-	var order []modbus.Spec
-	at := make(map[modbus.Spec][]*configs.Machine)
-	for i := range machines {
-		m := &machines[i]
-		spec := m.Modbus.Endpoint
-		if at[spec] == nil {
-			order = append(order, spec)
-		}
-		at[spec] = append(at[spec], m)
-	}
-	var out []endpoint
-	for _, spec := range order {
+// wiring makes sources of machines.
+type wiring struct {
+	sinks   map[string]*sink
+	keys    *keystore.Store
+	state   string // the folder
+	logger  *slog.Logger
+	leftOut func(machine string, err error)
+	workers *opcua.Pool // of all OPC UA endpoints
+}
+
+// group is the machines behind one endpoint.
+type group struct {
+	machines []*configs.Machine
+	// connect makes the endpoint's source, with nothing attached.
+	connect func() (sharing, error)
+	// spec is the adapter's description of one of the machines.
+	spec func(*configs.Machine) any
+}
+
+type sharing interface {
+	Source
+	Sharer
+}
+
+// sources makes one source for each endpoint and attaches the machines behind
+// it. A machine that cannot be attached is left out and reported.
+func (w *wiring) sources(machines []configs.Machine) (out []endpoint) {
+	for _, g := range w.groups(machines) {
 		connect := func(leftOut func(string, error)) (Source, error) {
-			s, err := modbus.New(spec, modbus.Options{Logger: logger.With("endpoint", spec.URL)})
+			s, err := g.connect()
 			if err != nil {
 				return nil, err
 			}
-			for _, m := range at[spec] {
-				if err := s.Attach(point.Machine{Name: m.Name, Spec: &m.Modbus.Machine}, sinks[m.Name]); err != nil {
+			for _, m := range g.machines {
+				if err := s.Attach(point.Machine{Name: m.Name, Spec: g.spec(m)}, w.sinks[m.Name]); err != nil {
 					leftOut(m.Name, err)
 				}
 			}
 			return s, nil
 		}
-		s, err := connect(leftOut)
+		s, err := connect(w.leftOut)
 		if err != nil {
-			for _, m := range at[spec] {
-				leftOut(m.Name, err)
+			for _, m := range g.machines {
+				w.leftOut(m.Name, err)
 			}
 			continue
 		}
 		again := func() (Source, error) { return connect(func(string, error) {}) } // those are left out already
-		out = append(out, endpoint{spec.URL, s, again})
+		out = append(out, endpoint{g.machines[0].Endpoint(), s, again})
 	}
 	return out
 }
 
-// wireUplinks makes the uplinks in the order of the configuration.
-func wireUplinks(c *configs.Config, keys *keystore.Store, logger *slog.Logger) ([]relay.Named, error) {
-	var out []relay.Named
-	for _, u := range c.Uplinks {
-		switch {
-		case u.NATS != nil:
-			t, err := clientTLS(keys, u.NATS.Certificate, u.NATS.Trust)
-			if err != nil {
-				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
-			}
-			up, err := nats.New(nats.Config{
-				Servers: u.NATS.Servers, Stream: u.NATS.Stream, Prefix: u.NATS.Prefix,
-				Gateway: c.Gateway, TLS: t, Logger: logger.With("uplink", u.Name),
-			})
-			if err != nil {
-				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
-			}
-			out = append(out, relay.Named{Name: u.Name, Uplink: up})
-		case u.Files != nil:
-			up, err := files.New(files.Config{Folder: u.Files.Folder, Gateway: c.Gateway, Logger: logger.With("uplink", u.Name)})
-			if err != nil {
-				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
-			}
-			out = append(out, relay.Named{Name: u.Name, Uplink: up})
-		default:
-			return nil, fmt.Errorf("uplink %s: no protocol", u.Name)
+// groups puts the machines of one endpoint together. This is the one place that
+// knows which protocols there are.
+func (w *wiring) groups(machines []configs.Machine) (out []*group) {
+	for i := range machines {
+		m := &machines[i]
+		k := slices.IndexFunc(out, func(g *group) bool { return sameEndpoint(g.machines[0], m) })
+		if k >= 0 {
+			out[k].machines = append(out[k].machines, m)
+			continue
 		}
+		g := &group{machines: []*configs.Machine{m}}
+		switch {
+		case m.Modbus != nil:
+			g.connect = func() (sharing, error) {
+				return modbus.New(m.Modbus.Endpoint, modbus.Options{Logger: w.logger})
+			}
+			g.spec = func(m *configs.Machine) any { return &m.Modbus.Machine }
+		case m.OPCUA != nil:
+			g.connect = func() (sharing, error) { return w.opcua(m.OPCUA) }
+			g.spec = func(m *configs.Machine) any { return &m.OPCUA.Machine }
+		default:
+			w.leftOut(m.Name, errors.New("no protocol"))
+			continue
+		}
+		out = append(out, g)
 	}
-	if len(out) == 0 {
-		return nil, errors.New("no uplink")
-	}
-	return out, nil
+	return out
 }
 
-// clientTLS is the TLS configuration of a client that proves itself with a
-// certificate of the keystore and trusts the authorities in a file only.
-func clientTLS(keys *keystore.Store, certificate, trustFile string) (*tls.Config, error) {
-	cert, err := keys.Certificate(certificate)
+// sameEndpoint tells whether one source can read both machines.
+func sameEndpoint(a, b *configs.Machine) bool {
+	switch {
+	case a.Modbus != nil && b.Modbus != nil:
+		return a.Modbus.Endpoint == b.Modbus.Endpoint
+	case a.OPCUA != nil && b.OPCUA != nil:
+		return a.OPCUA.Endpoint.Equal(&b.OPCUA.Endpoint) && a.OPCUA.Certificate == b.OPCUA.Certificate && a.OPCUA.Credential == b.OPCUA.Credential
+	}
+	return false
+}
+
+// opcua makes a source with the certificate and the password that the file only
+// names.
+func (w *wiring) opcua(o *configs.OPCUA) (*opcua.Source, error) {
+	spec := o.Endpoint
+	certificate, key, err := w.keys.ClientIdentity(o.Certificate)
 	if err != nil {
 		return nil, err
 	}
-	pem, err := os.ReadFile(trustFile)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the authorities to trust: %w", err)
+	spec.Certificate, spec.Key = certificate, opcua.Secret(key)
+	if o.Credential != "" {
+		password, err := keystore.Password(w.state, o.Credential)
+		if err != nil {
+			return nil, err
+		}
+		spec.User.Password = opcua.Secret(password)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", trustFile)
-	}
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		RootCAs:    roots,
-		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return cert, nil
-		},
-	}, nil
+	return w.workers.Source(spec)
 }

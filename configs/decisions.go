@@ -10,10 +10,6 @@ import (
 	"github.com/fieldseal/fieldseal/policy"
 )
 
-// given is what the connection of every machine of this version gives: Modbus
-// TCP proves nothing.
-const given = point.AnyConnection
-
 // decisions are those of the policy for all points, to find what neither the
 // policy nor a machine's file shows alone.
 type decisions struct {
@@ -27,8 +23,9 @@ type decisions struct {
 // decided is a machine whose file is without problems.
 type decided struct {
 	*machineReader
-	points     []policy.Point
-	best, real []policy.Decision // over the best connection there is, and over the one it has
+	said, points []policy.Point    // as its file has them, and as they are approved
+	asked        []policy.Decision // for the first, over the best connection there is
+	best, real   []policy.Decision // for the others, over that and over the one it has
 }
 
 // decide looks at the policy, the trust file and the machines together. sound
@@ -51,6 +48,7 @@ func (l *loader) decide(p *policy.Policy, t *Trust, readers []*machineReader, so
 			d.connection(m)
 			d.unreleased(m)
 			d.notPassed(m)
+			d.unapproved(m)
 		}
 		d.devices()
 		if whole {
@@ -66,9 +64,11 @@ func (d *decisions) add(r *machineReader) {
 	m := decided{machineReader: r}
 	for i := range r.m.Points {
 		m.points = append(m.points, r.m.Points[i].Point)
+		m.said = append(m.said, d.l.judged[r].said.Points[i].Policy)
 	}
+	m.asked = d.policy.Compile(r.m.Name, m.said, point.Encrypted, d.now).Decisions
 	m.best = d.policy.Compile(r.m.Name, m.points, point.Encrypted, d.now).Decisions
-	m.real = d.policy.Compile(r.m.Name, m.points, given, d.now).Decisions
+	m.real = d.policy.Compile(r.m.Name, m.points, r.m.Security(), d.now).Decisions
 	d.machines = append(d.machines, m)
 }
 
@@ -123,12 +123,15 @@ func (d *decisions) connection(m *decided) {
 		}
 	}
 	d.byLevel(stopped, func(l policy.Level, points []string) {
-		n := m.connect
+		n, given, better := m.connect, m.m.Security(), ""
+		if m.m.OPCUA != nil {
+			better = "write mode: SignAndEncrypt, or "
+		}
 		n.f.add(Problem{
 			Line: n.y.Line, Column: n.y.Column, Stops: true,
 			What: "level " + quote(l.Name) + " asks for a connection that is " + l.Connection.String() +
 				", this one is " + given.String() + ": " + stop(points),
-			Instead: "have it approved for a time: add this to 'exceptions' of the policy, with the reason\n" + d.stanza(m.m.Name, l, points),
+			Instead: better + "have it approved for a time: add this to 'exceptions' of the policy, with the reason\n" + d.stanza(m.m.Name, l, points),
 		})
 	})
 }
@@ -180,9 +183,9 @@ func (d *decisions) unreleased(m *decided) {
 	}
 	open := *d.policy
 	open.Released = append(slices.Clip(open.Released), policy.Release{Points: []policy.Pattern{all}})
-	for i, decision := range open.Compile(m.m.Name, m.points, point.Encrypted, d.now).Decisions {
-		pt, level := m.points[i], m.best[i].Level
-		if d.level(decision.Level).Send != policy.SendClear || d.level(level).Send == policy.SendClear {
+	for i, decision := range open.Compile(m.m.Name, m.said, point.Encrypted, d.now).Decisions {
+		pt, level := m.said[i], m.best[i].Level
+		if d.level(decision.Level).Send != policy.SendClear || d.level(m.asked[i].Level).Send == policy.SendClear {
 			continue
 		}
 		m.place(pt.Name, "sensitivity").note(

@@ -17,7 +17,8 @@ func (l *loader) expand(m *mapping, like *machineReader) (readers []*machineRead
 	base := m.need("template", "write template: NAME@VERSION")
 	forEach, rows := m.get("for_each"), m.get("rows")
 	name := m.need("machine", "write machine: \"NAME-{n:02}\"")
-	about, label, poll, modbus, override := m.get("about"), m.get("sensitivity"), m.get("poll"), m.get("modbus"), m.get("override")
+	about, label, poll := m.get("about"), m.get("sensitivity"), m.get("poll")
+	modbus, opcua, override := m.get("modbus"), m.get("opcua"), m.get("override")
 	m.notYet("tags")
 	m.done()
 	var runs []variables
@@ -41,7 +42,8 @@ func (l *loader) expand(m *mapping, like *machineReader) (readers []*machineRead
 		named, nameOK := name.with(v, true)
 		aboutNow, aboutOK := about.with(v, true)
 		modbusNow, modbusOK := modbus.with(v, false)
-		if !nameOK || !aboutOK || !modbusOK {
+		opcuaNow, opcuaOK := opcua.with(v, false)
+		if !nameOK || !aboutOK || !modbusOK || !opcuaOK {
 			return nil
 		}
 		s, ok := named.ident()
@@ -69,6 +71,7 @@ func (l *loader) expand(m *mapping, like *machineReader) (readers []*machineRead
 		add("sensitivity", label)
 		add("poll", poll)
 		add("modbus", modbusNow)
+		add("opcua", opcuaNow)
 		if e, ok := overrides.peek(s); ok {
 			key, _ := m.peek("override")
 			e.value.f = f

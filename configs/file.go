@@ -25,6 +25,7 @@ type file struct {
 	fatal    bool   // its problems stop a start
 	wrong    *int   // counts the problems that leave out the machine; nil: nobody asks
 	problems *[]Problem
+	revision node // of a policy or trust file
 }
 
 // add notes a problem.

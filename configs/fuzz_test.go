@@ -35,8 +35,29 @@ func fuzz(f *testing.F, kind, name string) {
 		if kind == "machine" && c == nil {
 			t.Fatalf("a machine's file stops a start: %v", problems)
 		}
+		sound(t, c)
 		CheckSnippet(kind, b)
 	})
+}
+
+// sound checks that the adapters find nothing wrong with the machines that start.
+func sound(t *testing.T, c *Config) {
+	if c == nil {
+		return
+	}
+	for i := range c.Machines {
+		m := &c.Machines[i]
+		count, problems := 0, 0
+		if m.OPCUA != nil {
+			e := m.OPCUA.Endpoint
+			count, problems = len(m.OPCUA.Points), len(m.OPCUA.Machine.Check())+len(e.Check())
+		} else {
+			count, problems = len(m.Modbus.Points), len(m.Modbus.Check())+len(m.Modbus.Endpoint.Check())
+		}
+		if count != len(m.Points) || problems > 0 || (m.OPCUA == nil) == (m.Modbus == nil) {
+			t.Fatalf("%s starts with problems", m.Name)
+		}
+	}
 }
 
 func FuzzMachine(f *testing.F) { fuzz(f, "machine", "machines/press-3.yaml") }
@@ -58,6 +79,7 @@ func FuzzTemplate(f *testing.F) {
 		}
 		f.Add(b, []byte("{zone-1: {at: holding/1}}"))
 	}
+	f.Add([]byte(strings.NewReplacer("template: mixer", "template: hotrunner", "version: 1", "version: 2").Replace(mixerTemplate)), []byte("{zone-01: {node: i=1}}"))
 	if err := os.Mkdir(filepath.Join(dir, "templates"), 0o755); err != nil {
 		f.Fatal(err)
 	}
@@ -74,11 +96,7 @@ func FuzzTemplate(f *testing.F) {
 		if c == nil || Fatal(problems) {
 			t.Fatalf("a template stops a start: %v", problems)
 		}
-		for _, m := range c.Machines {
-			if len(m.Points) != len(m.Modbus.Points) || len(m.Modbus.Check()) > 0 {
-				t.Fatalf("%s starts with problems", m.Name)
-			}
-		}
+		sound(t, c)
 		CheckSnippet("template", b)
 		CheckSnippet("machines", machine)
 	})

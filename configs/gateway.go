@@ -59,26 +59,30 @@ func (l *loader) gateway(d *document) *Config {
 	m.notYet("console")
 	m.done()
 
-	before := len(l.problems)
-	trust := l.trust(l.follow(trustFile))
-	pol := l.policy(l.follow(policyFile), c.Location, trust)
-	sound := pol != nil && trust != nil && !Fatal(l.problems[before:])
+	both := l.pairUp(name, policyFile, trustFile, c)
+	trust, pol := both.trust, both.policy
 	if trust != nil {
 		c.Trust = *trust
-		l.enrolled(name, c.Gateway, trust)
 	}
 	if pol != nil {
 		c.Policy = *pol
 	}
 	l.templates(templates, pol, trust)
 	readers, whole := l.machines(machines, pol, trust)
-	l.decide(pol, trust, readers, sound, whole)
+	for _, r := range readers {
+		if *r.wrong == 0 {
+			l.hold(r, c.Gateway, pol, both.sources[0].approval)
+		}
+	}
+	l.decide(pol, trust, readers, both.sound, whole)
 	l.checkLines(readers)
 	for _, r := range readers {
 		if *r.wrong == 0 {
 			c.Machines = append(c.Machines, r.m)
+			c.said = append(c.said, l.judged[r].said)
 		}
 	}
+	c.Unapproved = l.unapproved
 	return c
 }
 

@@ -64,7 +64,7 @@ func (ln *line) serial() bool { return isSerial(ln.spec) }
 func isSerial(s modbus.Spec) bool { return strings.HasPrefix(s.URL, "rtu-tcp:") }
 
 // onLine gives the machine the connection of a line.
-func (r *machineReader) onLine(via, timeout node) {
+func (r *modbusReader) onLine(via, timeout node) {
 	name, ok := via.text()
 	if !ok || r.l.alone {
 		return
@@ -83,7 +83,7 @@ func (r *machineReader) onLine(via, timeout node) {
 // lineOf gives the line that has a machine's connection; nil if none.
 func (l *loader) lineOf(r *machineReader) *line {
 	for _, ln := range l.lines {
-		if ln.spec.URL == r.m.Modbus.Endpoint.URL {
+		if ln.spec.URL == r.m.Endpoint() {
 			return ln
 		}
 	}
@@ -91,7 +91,7 @@ func (l *loader) lineOf(r *machineReader) *line {
 }
 
 // onSerial checks what a serial line asks of one machine.
-func (r *machineReader) onSerial() {
+func (r *modbusReader) onSerial() {
 	if *r.wrong > 0 || !isSerial(r.m.Modbus.Endpoint) {
 		return
 	}
@@ -108,7 +108,7 @@ func (r *machineReader) onSerial() {
 func (l *loader) checkLines(readers []*machineReader) {
 	machines, at := map[modbus.Spec][]*modbus.Machine{}, map[modbus.Spec]node{}
 	for _, r := range readers {
-		if *r.wrong == 0 && isSerial(r.m.Modbus.Endpoint) {
+		if *r.wrong == 0 && r.m.Modbus != nil && isSerial(r.m.Modbus.Endpoint) {
 			s := r.m.Modbus.Endpoint
 			if machines[s] == nil {
 				at[s] = r.connect

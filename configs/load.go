@@ -19,11 +19,18 @@ import (
 	"time"
 
 	"github.com/fieldseal/fieldseal/policy"
+	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
-// Options say how to load. The zero value is fine.
+// Options say how to load. The zero value takes nothing as approved: no point is
+// looser than the policy's default.
 type Options struct {
 	Now func() time.Time // tells which exceptions are past their day; time.Now if nil
+	// Approvals are those of the gateway's state folder. Nothing is written there.
+	Approvals *approval.Store
+	// Draft takes everything as if it were signed, without a look at signatures:
+	// to check what is to be signed. A gateway does not run with it.
+	Draft bool
 }
 
 // Config is one gateway's configuration.
@@ -37,14 +44,20 @@ type Config struct {
 	Metrics  Metrics
 	Policy   policy.Policy
 	Trust    Trust
-	Machines []Machine // those without problems, in the order of their files
+	Machines []Machine // those without problems, in the order of their files; their points have the levels that are approved
+
+	PolicyFile, TrustFile string       // paths; of a copy that was accepted earlier with @ and its revision
+	Approved              *Approved    // nil: nothing is, and a gateway does not run with it
+	Unapproved            []Unapproved // what machines' files say and nobody signed
+
+	said []approval.Machine
 }
 
 // Load reads the gateway file and everything it names. Problems come all at
 // once, in the order of files and lines. The configuration is nil where one of
 // them is [Fatal].
 func Load(path string, o Options) (*Config, []Problem) {
-	l := &loader{now: o.Now}
+	l := &loader{now: o.Now, approvals: o.Approvals, draft: o.Draft, judged: map[*machineReader]judged{}}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -56,7 +69,8 @@ func Load(path string, o Options) (*Config, []Problem) {
 	return c, problems
 }
 
-// LoadTrust reads a trust file and the key files that it names.
+// LoadTrust reads a trust file and the key files that it names, whoever wrote
+// it: see [OpenTrust].
 func LoadTrust(path string) (*Trust, []Problem) {
 	l := &loader{now: time.Now}
 	t := l.trust(l.open(path))
@@ -95,6 +109,13 @@ type loader struct {
 	alone    bool // one file, without the others and without a clock
 	problems []Problem
 	rules    []*rule // of the policy
-	lines    map[string]*line
-	known    map[string][]*template // by name
+
+	approvals  *approval.Store
+	draft      bool              // as if all were signed
+	keys       map[string][]byte // by digest, in place of key files; nil: read those
+	judged     map[*machineReader]judged
+	unapproved []Unapproved
+
+	lines map[string]*line
+	known map[string][]*template // by name
 }

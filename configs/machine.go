@@ -2,14 +2,11 @@ package configs
 
 import (
 	"cmp"
-	"net"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/fieldseal/fieldseal/adapters/modbus"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/policy"
 )
@@ -19,25 +16,45 @@ type Machine struct {
 	Name   string
 	About  string // for people
 	File   string
-	Modbus *Modbus // how it is read
+	Modbus *Modbus // how it is read; nil where another protocol reads it
+	OPCUA  *OPCUA
 	Points []Point // in the order of those that the protocol reads
 }
 
-// Modbus is how a machine is read that speaks it.
-type Modbus struct {
-	Endpoint modbus.Spec // machines with an equal one share it
-	modbus.Machine
+// Protocol is the word for how the machine is read: "modbus" or "opcua".
+func (m *Machine) Protocol() string {
+	if m.OPCUA != nil {
+		return "opcua"
+	}
+	return "modbus"
 }
 
-// Protocol is the word for how the machine is read.
-func (m *Machine) Protocol() string { return "modbus" }
-
-// Endpoint is where it is reached, written in one way: "tcp://10.20.3.13:502".
-func (m *Machine) Endpoint() string { return m.Modbus.Endpoint.URL }
+// Endpoint is where it is reached, written in one way: "tcp://10.20.3.13:502",
+// "opc.tcp://10.20.4.14:4840".
+func (m *Machine) Endpoint() string {
+	if m.OPCUA != nil {
+		return m.OPCUA.Endpoint.Endpoint
+	}
+	return m.Modbus.Endpoint.URL
+}
 
 // Device says which one it is behind the endpoint: "1"; empty where there is
 // but one.
-func (m *Machine) Device() string { return itoa(int(m.Modbus.UnitID)) }
+func (m *Machine) Device() string {
+	if m.OPCUA != nil {
+		return ""
+	}
+	return itoa(int(m.Modbus.UnitID))
+}
+
+// Security is what a connection gives that is made as the file says. One that
+// gives less is not made.
+func (m *Machine) Security() point.Security {
+	if m.OPCUA != nil {
+		return m.OPCUA.security()
+	}
+	return point.AnyConnection // Modbus TCP proves nothing
+}
 
 // leastPeriod is the shortest time between two reads of a point.
 const leastPeriod = 10 * time.Millisecond
@@ -48,20 +65,30 @@ type machineReader struct {
 	policy *policy.Policy // nil where unknown
 	trust  *Trust         // nil where unknown
 	m      Machine
+	speaks protocol
 
 	wrong    *int // problems that leave the machine out
 	partial  bool // not all of it is there: a template, or a file without the others
 	template bool
 
 	// What the file says for all its points.
-	order    modbus.Order
 	polls    map[string]time.Duration
 	common   string // the label of points that have none
 	commonAt node
 
 	// Where things stand, for what the adapter finds.
-	connect, nameNode node
+	connect, nameNode node                       // of the endpoint, and of the name
 	places            map[string]map[string]node // point, or none for the machine → key → value
+}
+
+// protocol reads what a machine's file says in the words of one protocol.
+type protocol interface {
+	connection(own, base *mapping)                           // the mapping that is named like the protocol
+	point(p *reading)                                        // how a point is read
+	take(name node, p reading, before int)                   // an entry that is read; there were so many problems before
+	add(p *reading)                                          // a point without problems
+	check()                                                  // what the adapter says of all of it
+	differs(other *machineReader) (what, here, there string) // in a connection that both have; empty: nothing does
 }
 
 // machines reads the files of all machines. whole tells that none of them has a
@@ -128,9 +155,6 @@ func (r *machineReader) file(m *mapping) bool {
 	r.m.File = m.f.path
 	r.nameNode = m.need("machine", "write machine: NAME")
 	r.m.Name, _ = r.nameNode.ident()
-	if m.notYet("opcua") { // the rest of the file means nothing without it
-		return false
-	}
 	r.m.About, _ = m.get("about").text()
 	m.notYet("tags")
 	base, ok := r.l.use(m.get("template"), r)
@@ -144,11 +168,11 @@ func (r *machineReader) file(m *mapping) bool {
 // body reads what machines and templates have in common, over the one that the
 // machine is of.
 func (r *machineReader) body(m, base *mapping) {
-	r.m.Modbus = &Modbus{}
-	if !base.get("modbus").present() && !r.partial {
-		m.need("modbus", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}")
+	word, ok := r.choose(m, base)
+	if !ok {
+		return
 	}
-	r.modbus(m.part("modbus"), base.part("modbus"))
+	r.speaks.connection(m.part(word), base.part(word))
 	r.classes(over(m.part("poll"), base.part("poll")), m.get("poll").present())
 	r.labels(m.get("sensitivity"), base.get("sensitivity"))
 	override := &mapping{}
@@ -166,10 +190,52 @@ func (r *machineReader) body(m, base *mapping) {
 	}
 	r.points(m, base, override)
 	m.done()
-	r.shareAddresses()
-	r.m.Modbus.Name = r.m.Name
-	r.adapter(r.m.Modbus.Check())
-	r.onSerial()
+	r.speaks.check()
+}
+
+// choose finds out which protocol reads the machine, and gives the word for it;
+// false where the rest of the file means nothing.
+func (r *machineReader) choose(m, base *mapping) (word string, ok bool) {
+	const modbusWord, opcuaWord = "modbus", "opcua"
+	var own, from []string
+	var at node
+	for _, w := range []string{modbusWord, opcuaWord} {
+		if e, ok := m.find(w); ok {
+			own, at = append(own, w), node{f: e.value.f, y: e.key}
+		}
+		if base.get(w).present() {
+			from = append(from, w)
+		}
+	}
+	points := slices.Concat(base.get("points").items(), m.get("points").items())
+	byNode := slices.ContainsFunc(points, func(item node) bool { return item.has("node") })
+	word, ok = modbusWord, true
+	switch {
+	case len(own) == 1:
+		word = own[0]
+		if ok = len(from) == 0 || slices.Contains(from, word); !ok {
+			at.wrong(quote(word)+" is here, and the template has "+quote(from[0]), "write "+from[0]+": in its place, or use another template")
+		}
+	case len(own) == 0 && len(from) > 0:
+		word = from[0]
+	default:
+		if byNode {
+			word = opcuaWord
+		}
+		if len(own) == 2 {
+			at.wrong("'modbus' and 'opcua' are there both", "write one of them; what speaks both is two machines")
+		} else if !r.partial {
+			m.wrong("neither 'modbus' nor 'opcua' is there", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace")
+		}
+	}
+	if word == opcuaWord {
+		r.m.OPCUA = &OPCUA{}
+		r.speaks = &opcuaReader{machineReader: r}
+	} else {
+		r.m.Modbus = &Modbus{}
+		r.speaks = &modbusReader{machineReader: r}
+	}
+	return word, ok
 }
 
 // labels reads the label of points that have none of their own: the machine's,
@@ -180,99 +246,6 @@ func (r *machineReader) labels(own, base node) {
 		return
 	}
 	r.sensitivity(own)
-}
-
-// modbus reads how the machine is reached.
-func (r *machineReader) modbus(own, base *mapping) {
-	m := over(own, base)
-	r.keep("", m)
-	r.connect = m.get("connect")
-	via := m.get("line")
-	m.notYet("certificate", "trust")
-	timeout := m.get("timeout")
-	r.m.Modbus.Endpoint.Timeout, _ = timeout.duration(time.Millisecond, "800ms")
-	switch {
-	case via.present() && r.connect.present():
-		via.wrong("'line' and 'connect' are there both", "write one of them")
-	case via.present():
-		r.connect = via
-		r.onLine(via, timeout)
-	case r.connect.present():
-		if s, ok := r.connect.text(); ok {
-			r.endpoint(s)
-		}
-	case !r.partial:
-		m.missing("connect", "write connect: tcp://HOST:502")
-	}
-	if unit := m.get("unit_id"); unit.present() {
-		id, _ := unit.whole(0, 255)
-		r.m.Modbus.UnitID = uint8(id)
-	} else if !r.partial {
-		m.missing("unit_id", "write unit_id: 1, or what the device is set to")
-	}
-	r.order = order(m.get("order"))
-	m.get("reads")
-	r.reads(over(own.part("reads"), base.part("reads")))
-	m.done()
-}
-
-// endpoint takes the endpoint that the machine's own file gives.
-func (r *machineReader) endpoint(s string) {
-	r.m.Modbus.Endpoint.URL = s
-	before := len(r.l.problems)
-	r.adapter(r.m.Modbus.Endpoint.Check())
-	if len(r.l.problems) == before {
-		r.m.Modbus.Endpoint.URL = canonical(s)
-	}
-	if r.m.Modbus.Endpoint.Timeout == 0 && !strings.HasPrefix(r.m.Modbus.Endpoint.URL, "rtu-tcp:") {
-		r.m.Modbus.Endpoint.Timeout = time.Second
-	}
-}
-
-// canonical writes an endpoint's URL in one way, so that equal ones are shared.
-func canonical(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return s
-	}
-	port := u.Port()
-	if port == "" {
-		port = "502"
-	}
-	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
-}
-
-func order(n node) modbus.Order {
-	s, ok := n.text()
-	if !ok {
-		return modbus.Order{}
-	}
-	o, err := modbus.ParseOrder(s)
-	if err != nil {
-		n.wrong(split(err))
-	}
-	return o
-}
-
-// reads reads the limits of requests.
-func (r *machineReader) reads(m *mapping) {
-	reads := &r.m.Modbus.Reads
-	registers, _ := m.get("max_registers").whole(1, 125)
-	gap, _ := m.get("max_gap").whole(0, 124)
-	reads.MaxRegisters, reads.MaxGap = int(registers), int(gap)
-	reads.Pause, _ = m.get("pause").duration(0, "20ms")
-	for _, item := range m.get("forbidden").list() {
-		const instead = "write a run of addresses such as holding/900-999"
-		if s, ok := item.source(instead); ok {
-			span, err := modbus.ParseSpan(s)
-			if err != nil {
-				item.wrong(split(err))
-				continue
-			}
-			reads.Forbidden = append(reads.Forbidden, span)
-		}
-	}
-	m.done()
 }
 
 // classes reads the poll classes. Without any there is normal, every second.
@@ -373,7 +346,7 @@ func (l *loader) distinct(readers []*machineReader) {
 func (l *loader) endpoints(readers []*machineReader) {
 	first := map[string]*machineReader{}
 	for _, r := range readers {
-		if r.m.Modbus.Endpoint.URL == "" {
+		if r.m.Endpoint() == "" {
 			continue
 		}
 		if line := l.lineOf(r); line != nil {
@@ -382,11 +355,13 @@ func (l *loader) endpoints(readers []*machineReader) {
 			}
 			continue
 		}
-		if other, shared := first[r.m.Modbus.Endpoint.URL]; !shared {
-			first[r.m.Modbus.Endpoint.URL] = r
-		} else if other.m.Modbus.Endpoint.Timeout != r.m.Modbus.Endpoint.Timeout {
-			r.connect.wrong("the timeout is "+r.m.Modbus.Endpoint.Timeout.String()+" here, and "+other.m.Modbus.Endpoint.Timeout.String()+" in "+other.m.File+", for one connection",
-				"write the same timeout in both")
+		other, shared := first[r.m.Endpoint()]
+		if !shared {
+			first[r.m.Endpoint()] = r
+			continue
+		}
+		if what, here, there := r.speaks.differs(other); what != "" {
+			r.connect.wrong("the "+what+" is "+here+" here, and "+there+" in "+other.m.File+", for one connection", "write the same "+what+" in both")
 		}
 	}
 }

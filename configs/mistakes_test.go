@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ var mistakes = []struct {
 	{"machine-machines-file.yaml", []string{
 		`machines/press-3.yaml:1:1: 'template' is missing; write template: NAME@VERSION`,
 		`machines/press-3.yaml:1:1: 'for_each' is missing; write for_each: {n: 1..40}, or rows: FILE.csv`,
-		`machines/press-3.yaml:5:1: unknown key 'points'; write fieldseal, template, for_each, rows, machine, about, sensitivity, poll, modbus or override`,
+		`machines/press-3.yaml:5:1: unknown key 'points'; write fieldseal, template, for_each, rows, machine, about, sensitivity, poll, modbus, opcua or override`,
 	}},
 	{"machine-modbus-text.yaml", []string{`machines/press-3.yaml:3:9: 'modbus' is a text; write a mapping of keys and values`}},
 	{"machine-name-long.yaml", []string{`machines/press-3.yaml:2:10: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…' is longer than 64 letters; write a shorter name`}},
@@ -124,7 +125,6 @@ var mistakes = []struct {
 	{"machine-name.yaml", []string{`machines/press-3.yaml:2:10: 'Press 3' is no name; write press-3: names are lower case letters, digits and dashes`}},
 	{"machine-no-points.yaml", []string{`machines/press-3.yaml:5:9: 'points' is an empty list; write at least one`}},
 	{"machine-not-a-mapping.yaml", []string{`machines/press-3.yaml:1:1: the file is a list; write a mapping of keys and values`}},
-	{"machine-opcua.yaml", []string{`machines/press-3.yaml:3:1: 'opcua' is understood but not honoured by this version; remove it`}},
 	{"machine-order.yaml", []string{`machines/press-3.yaml:3:62: there is no order "cdab"; write CDAB`}},
 	{"machine-overlap.yaml", []string{`machines/press-3.yaml:7:23: point 'speed': holding/101 lies within force, which is 2 registers from holding/100; correct the address, the type or the length of one of them`}},
 	{"machine-override-alone.yaml", []string{`machines/press-3.yaml:8:3: 'override' changes the points of a template, and there is none; change the points themselves`}},
@@ -155,7 +155,7 @@ var mistakes = []struct {
 	{"machine-several.yaml", []string{
 		`machines/press-3.yaml:6:23: a bare 100 does not say which register; write holding/100 for the address on the wire (from 0; the same as reg/101 or 40101), or reg/100 if the list counts from 1`,
 		`machines/press-3.yaml:6:34: there is no type "real"; write float32`,
-		`machines/press-3.yaml:6:40: unknown key 'colour'; write name, at, type, order, bytes, invert, scale, valid, invalid, unit, poll, changes_with, sensitivity, passthrough, readable_by, bits or report`,
+		`machines/press-3.yaml:6:40: unknown key 'colour'; write name, at, type, order, bytes, invert, scale, valid, invalid, bits, changes_with, unit, poll, sensitivity, passthrough, readable_by or report`,
 		`machines/press-3.yaml:7:5: 'name' is missing in item 2 of 'points'; write name: NAME`,
 		`machines/press-3.yaml:7:5: 'type' is missing in item 2 of 'points'; write type: bool, int16, uint16, float32, …`,
 	}},
@@ -178,7 +178,7 @@ var mistakes = []struct {
 	{"machine-unit-range.yaml", []string{`machines/press-3.yaml:3:52: 'unit_id' is out of range; write a number from 0 to 255`}},
 	{"machine-unit-text.yaml", []string{`machines/press-3.yaml:3:52: 'unit_id' is a text; write a number`}},
 	{"machine-unknown-alias.yaml", []string{`machines/press-3.yaml:3:52: aliases (*) and anchors (&) are not used in these files; write the value out; a text that begins with one of them goes in quotes`}},
-	{"machine-unknown-key-far.yaml", []string{`machines/press-3.yaml:4:1: unknown key 'frequency'; write fieldseal, machine, about, template, modbus, poll, sensitivity, override or points`}},
+	{"machine-unknown-key-far.yaml", []string{`machines/press-3.yaml:4:1: unknown key 'frequency'; write fieldseal, machine, about, template, modbus, opcua, points, poll, sensitivity or override`}},
 	{"machine-unknown-key.yaml", []string{`machines/press-3.yaml:4:1: unknown key 'pol'; did you mean 'poll'?`}},
 	{"machine-valid-reversed.yaml", []string{`machines/press-3.yaml:6:62: the first raw value is greater than the second; write the lower one first`}},
 	{"machine-values.yaml", []string{
@@ -407,7 +407,7 @@ var mistakes = []struct {
 
 func TestMistakes(t *testing.T) {
 	covered := map[string]bool{}
-	for _, m := range mistakes {
+	for _, m := range slices.Concat(mistakes, opcuaMistakes) {
 		covered[m.file] = true
 		t.Run(m.file, func(t *testing.T) {
 			dir := overlay(t, filepath.Join("testdata/mistakes", m.file))
@@ -473,7 +473,7 @@ func at(day string) Options {
 	if err != nil {
 		panic(err)
 	}
-	return Options{Now: func() time.Time { return now.Add(12 * time.Hour) }}
+	return Options{Now: func() time.Time { return now.Add(12 * time.Hour) }, Draft: true}
 }
 
 // texts gives problems as the operator sees them, without the folder.

@@ -63,7 +63,9 @@ func (l *loader) policy(d *document, zone *time.Location, trust *Trust) *policy.
 }
 
 func revision(m *mapping) int {
-	v, _ := m.need("revision", "write revision: 1, and a greater number with every change").whole(1, 1<<31-1)
+	n := m.need("revision", "write revision: 1, and a greater number with every change")
+	m.f.revision = n
+	v, _ := n.whole(1, 1<<31-1)
 	return int(v)
 }
 

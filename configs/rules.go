@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"net/url"
 	"slices"
 	"strings"
 
@@ -54,7 +55,7 @@ func (d *decisions) matches() {
 		for i, p := range r.patterns {
 			matched, clear := false, false
 			for _, m := range d.machines {
-				for _, pt := range m.points {
+				for _, pt := range m.said {
 					if p.Match(m.m.Name, pt.Name) {
 						matched = true
 						clear = clear || pt.Label != "" && d.level(pt.Label).Send == policy.SendClear
@@ -111,30 +112,67 @@ func stop(points []string) string {
 	return some(points) + " stop"
 }
 
-// word is one register or bit of a device.
+// word is one register or bit of a device, or one node of a server.
 type word struct {
 	table  int
 	offset int
+	node   string
 }
 
-// devices compares the machines that read one unit of one address. A file must
-// not be a way around the label that another one gives a register: the looser
-// one is left out.
+// devices compares the machines that read one unit of one address, or nodes of
+// one server. A file must not be a way around the label that another one gives a
+// register or node: the looser one is left out.
 func (d *decisions) devices() {
 	same := map[string][]*decided{}
+	readers := map[string]map[word][]*decided{} // by device and node
 	for i := range d.machines {
 		m := &d.machines[i]
-		device := m.m.Modbus.Endpoint.URL + " " + itoa(int(m.m.Modbus.UnitID))
-		for _, other := range same[device] {
+		device := m.device()
+		others := same[device]
+		if m.m.OPCUA != nil { // a server has nodes of many machines, as a rule
+			if readers[device] == nil {
+				readers[device] = map[word][]*decided{}
+			}
+			others = m.meets(readers[device])
+		}
+		for _, other := range others {
 			around := d.looser(m, other)
 			around = d.looser(other, m) || around
-			if !around {
+			if !around && m.m.Modbus != nil {
 				m.connect.note("the machine "+quote(other.m.Name)+" reads the same unit of the same address",
 					"a label there does not bind points here: give each register one sensitivity")
 			}
 		}
 		same[device] = append(same[device], m)
 	}
+}
+
+// device is what a machine reads, the same for all that read it, whatever path
+// its URL has.
+func (m *decided) device() string {
+	s := m.m.Endpoint()
+	if u, err := url.Parse(s); err == nil {
+		s = u.Scheme + "://" + u.Host
+	}
+	return s + " " + m.m.Device()
+}
+
+// meets gives the machines that read some of the same, and notes what this one
+// reads.
+func (m *decided) meets(readers map[word][]*decided) (others []*decided) {
+	for i := range m.points {
+		for _, w := range m.words(i) {
+			for _, other := range readers[w] {
+				if other != m && !slices.Contains(others, other) {
+					others = append(others, other)
+				}
+			}
+			if !slices.Contains(readers[w], m) {
+				readers[w] = append(readers[w], m)
+			}
+		}
+	}
+	return others
 }
 
 // looser refuses a machine with points of looser levels than another one gives
@@ -169,24 +207,34 @@ func (d *decisions) looser(m, other *decided) bool {
 	if count > 1 {
 		more = " (and " + itoa(count-1) + " more)"
 	}
-	m.place(m.points[first].Name, "at").wrong("point "+quote(m.points[first].Name)+more+" has level "+quote(m.best[first].Level)+" here, and "+quote(other.best[with].Level)+
-		" as "+quote(other.points[with].Name)+" in "+other.m.File+", which reads the same registers of the same machine",
+	key, same := "at", "the same registers of the same machine"
+	if m.m.OPCUA != nil {
+		key, same = "node", "the same node of the same server"
+	}
+	m.place(m.points[first].Name, key).wrong("point "+quote(m.points[first].Name)+more+" has level "+quote(m.best[first].Level)+" here, and "+quote(other.best[with].Level)+
+		" as "+quote(other.points[with].Name)+" in "+other.m.File+", which reads "+same,
 		"give it the same sensitivity in both, or read it in one")
 	return true
 }
 
-// words gives the registers or bits of a point.
+// words gives the registers or bits of a point, or its node.
 func (m *decided) words(i int) []word {
+	if m.m.OPCUA != nil {
+		return []word{{node: m.m.Points[i].At}}
+	}
 	p := &m.m.Modbus.Points[i]
 	words := make([]word, max(1, p.Type.Registers(p.Bytes)))
 	for k := range words {
-		words[k] = word{int(p.At.Table), int(p.At.Offset) + k}
+		words[k] = word{table: int(p.At.Table), offset: int(p.At.Offset) + k}
 	}
 	return words
 }
 
 // apart tells whether two points are different bits of registers.
 func (m *decided) apart(i int, other *decided, j int) bool {
+	if m.m.Modbus == nil {
+		return false
+	}
 	a, b := m.m.Modbus.Points[i].Bit, other.m.Modbus.Points[j].Bit
 	return a >= 0 && b >= 0 && a != b
 }

@@ -56,7 +56,7 @@ func (l *loader) template(d *document, p *policy.Policy, trust *Trust) {
 	t.version = int(version)
 	l.vendorList(m.get("vendor_list"))
 	m.get("about").text()
-	m.notYet("tags", "opcua")
+	m.notYet("tags")
 	m.need("points", "write the list of points")
 	r.nameNode = name
 	r.body(m, &mapping{})
@@ -210,7 +210,7 @@ func (r *machineReader) entries(item node, override *mapping, seen map[string]bo
 			switch key := e.key.Value; key {
 			case "each":
 				continue
-			case "name", "at", "changes_with":
+			case "name", "at", "changes_with", "node":
 				var good bool
 				e.value, good = e.value.with(v, key == "name")
 				ok = ok && good

@@ -137,7 +137,11 @@ func (l *loader) trustKey(n node) (k TrustKey, ok bool) {
 		return k, false
 	}
 	path := n.f.beside(name)
-	content, err := readFile(path)
+	content, kept := l.keys[want]
+	var err error
+	if !kept {
+		content, err = readFile(path)
+	}
 	if err != nil {
 		fileName.wrong(cannotRead(name, err))
 		return k, false

@@ -20,6 +20,16 @@ type node struct {
 // present tells whether the value is there.
 func (n node) present() bool { return n.y != nil }
 
+// into gives the node with another place for what is wrong with it.
+func (n node) into(problems *[]Problem) node {
+	if n.f != nil {
+		f := *n.f
+		f.problems = problems
+		n.f = &f
+	}
+	return n
+}
+
 // mild notes a problem at the node that leaves out nothing and stops nothing.
 func (n node) mild(what, instead string) {
 	f := &file{path: n.f.path, problems: n.f.problems}
@@ -116,6 +126,19 @@ func (n node) mapping() *mapping {
 	return m
 }
 
+// has tells whether the node is a mapping with that key.
+func (n node) has(key string) bool {
+	if n.y.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 0; i+1 < len(n.y.Content); i += 2 {
+		if n.y.Content[i].Value == key {
+			return true
+		}
+	}
+	return false
+}
+
 // find gives the entry of a key.
 func (m *mapping) find(key string) (entry, bool) {
 	if !slices.Contains(m.known, key) {
@@ -169,6 +192,27 @@ func (m *mapping) notYet(keys ...string) bool {
 		}
 	}
 	return found
+}
+
+// foreign notes keys that belong to another protocol, with what to write instead.
+func (m *mapping) foreign(of, this string, keys map[string]string) {
+	for key, instead := range keys {
+		m.later = append(m.later, key)
+		if e, ok := m.peek(key); ok {
+			node{f: e.value.f, y: e.key}.wrong(quote(key)+" is for "+of+", and this is read over "+this, instead)
+		}
+	}
+}
+
+// needUnless is need, and get where one of the other keys is there instead, which
+// is a problem already.
+func (m *mapping) needUnless(key, instead string, others ...string) node {
+	for _, other := range others {
+		if _, ok := m.peek(other); ok {
+			return m.get(key)
+		}
+	}
+	return m.need(key, instead)
 }
 
 // notYet says that something is understood but has no effect: to read over it

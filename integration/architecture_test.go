@@ -82,7 +82,7 @@ var layers = []layer{
 	{pkg: "adapters/files", own: []string{"bridge/envelope$"}, others: []string{cbor}},
 	{pkg: "policy", own: []string{"bridge/point$"}, others: []string{"golang.org/x/mod/sumdb/note", cbor}},
 	{
-		pkg: "configs", own: []string{"bridge/point$", "policy$", "adapters/"},
+		pkg: "configs", own: []string{"bridge/point$", "policy$", "policy/", "adapters/"},
 		others: []string{"go.yaml.in/yaml/v4", "github.com/invopop/jsonschema"},
 	},
 }

@@ -1,9 +1,12 @@
 package keystore
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -11,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"net/url"
 	"time"
 )
 
@@ -22,9 +26,9 @@ func (s *Store) MakeCertificate(name, gateway string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("cannot make the key %q: %w", name, err)
 	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	serial, err := serialNumber()
 	if err != nil {
-		return fmt.Errorf("cannot make a serial number: %w", err)
+		return err
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial,
@@ -39,6 +43,58 @@ func (s *Store) MakeCertificate(name, gateway string, now time.Time) error {
 		return fmt.Errorf("cannot make the certificate %q: %w", name, err)
 	}
 	return s.putKey(name, KindCertificate, key, [][]byte{der}, now)
+}
+
+// rsaBits is the size of OPC UA keys: the security policies in use allow 2048 to
+// 4096.
+const rsaBits = 3072
+
+// MakeOPCUACertificate makes an RSA key with a self-signed application instance
+// certificate (OPC 10000-6, 6.2.2), valid for two years. Its URI is
+// urn:fieldseal:GATEWAY. A certificate of the plant's own authority takes its
+// place with [Store.Import].
+func (s *Store) MakeOPCUACertificate(name, gateway string, now time.Time) error {
+	key, err := rsa.GenerateKey(rand.Reader, rsaBits)
+	if err != nil {
+		return fmt.Errorf("cannot make the key %q: %w", name, err)
+	}
+	serial, err := serialNumber()
+	if err != nil {
+		return err
+	}
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return fmt.Errorf("cannot encode the key %q: %w", name, err)
+	}
+	sum := sha256.Sum256(public)
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		SubjectKeyId: sum[:20], AuthorityKeyId: sum[:20],
+		Subject:   pkix.Name{CommonName: gateway, Organization: []string{"Fieldseal gateway"}},
+		URIs:      []*url.URL{{Scheme: "urn", Opaque: "fieldseal:" + gateway}},
+		DNSNames:  []string{gateway},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.AddDate(2, 0, 0),
+		// keyCertSign is what the standard wants of self-signed ones; an authority it
+		// is not.
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment | x509.KeyUsageKeyEncipherment |
+			x509.KeyUsageDataEncipherment | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+		SignatureAlgorithm:    x509.SHA256WithRSA,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return fmt.Errorf("cannot make the certificate %q: %w", name, err)
+	}
+	return s.putKey(name, KindRSA, key, [][]byte{der}, now)
+}
+
+func serialNumber() (*big.Int, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a serial number: %w", err)
+	}
+	return serial, nil
 }
 
 // Import puts the certificate chain that an authority issued for the key of
@@ -65,10 +121,13 @@ func (s *Store) Import(name string, chain []byte) error {
 	if err != nil {
 		return fmt.Errorf("cannot read the first certificate: %w", err)
 	}
-	if pub, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok || !pub.Equal(key.Public()) {
+	if pub, ok := leaf.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !pub.Equal(key.Public()) {
 		return fmt.Errorf("the certificate is for another key than %q; issue it for the request that `fieldseal keys export %s --request` prints", name, name)
 	}
 	e := s.entries[name]
+	if e.Kind == KindRSA && len(leaf.URIs) == 0 {
+		return fmt.Errorf("the certificate has no application URI, and OPC UA servers refuse it; have the authority keep the subject alternative names of the request that `fieldseal keys export %s --request` prints", name)
+	}
 	e.Certificate = ders
 	s.entries[name] = e
 	return s.Save()
@@ -77,7 +136,7 @@ func (s *Store) Import(name string, chain []byte) error {
 // Certificate gives a certificate entry for a TLS configuration.
 func (s *Store) Certificate(name string) (*tls.Certificate, error) {
 	e, ok := s.entries[name]
-	if !ok || e.Kind != KindCertificate {
+	if !ok || e.Kind != KindCertificate && e.Kind != KindRSA {
 		return nil, s.missing(name, "certificate")
 	}
 	key, err := s.Signer(name)
@@ -89,6 +148,16 @@ func (s *Store) Certificate(name string) (*tls.Certificate, error) {
 		return nil, fmt.Errorf("cannot read the certificate %q: %w", name, err)
 	}
 	return &tls.Certificate{Certificate: e.Certificate, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// ClientIdentity gives an RSA certificate entry as OPC UA wants it: the
+// certificate alone, in DER, and the key in PKCS #8.
+func (s *Store) ClientIdentity(name string) (certificate, key []byte, err error) {
+	e, ok := s.entries[name]
+	if !ok || e.Kind != KindRSA {
+		return nil, nil, s.missing(name, "RSA certificate")
+	}
+	return e.Certificate[0], e.Private, nil
 }
 
 // CertificatePEM gives the certificate chain of an entry, for those who must
@@ -105,6 +174,15 @@ func (s *Store) CertificatePEM(name string) ([]byte, error) {
 	return out, nil
 }
 
+// CertificateDER gives the certificate of an entry alone, without a chain.
+func (s *Store) CertificateDER(name string) ([]byte, error) {
+	c, err := s.Certificate(name)
+	if err != nil {
+		return nil, err
+	}
+	return c.Certificate[0], nil
+}
+
 // RequestPEM gives a certificate request (RFC 2986) for the key of an entry.
 func (s *Store) RequestPEM(name string) ([]byte, error) {
 	c, err := s.Certificate(name)
@@ -112,7 +190,7 @@ func (s *Store) RequestPEM(name string) ([]byte, error) {
 		return nil, err
 	}
 	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		Subject: c.Leaf.Subject, DNSNames: c.Leaf.DNSNames,
+		Subject: c.Leaf.Subject, DNSNames: c.Leaf.DNSNames, URIs: c.Leaf.URIs,
 	}, c.PrivateKey)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a certificate request for %q: %w", name, err)

@@ -35,6 +35,8 @@ const (
 	Outbox    = "outbox"     // 32 bytes: encrypts the outbox
 	MessageID = "message-id" // 32 bytes: makes message ids that nobody else can claim
 	Uplink    = "uplink"     // ECDSA P-256 with a certificate: the gateway as a TLS client
+	// RSA 3072 with a certificate: the gateway as an OPC UA client, whose policies know RSA only.
+	OPCUAClient = "opcua-client"
 )
 
 // Kinds of entries.
@@ -42,6 +44,7 @@ const (
 	KindSigning     = "ed25519"
 	KindSecret      = "secret"
 	KindCertificate = "p256-certificate"
+	KindRSA         = "rsa-certificate"
 )
 
 const (
@@ -120,6 +123,9 @@ func Create(state, gateway string, credential []byte, now time.Time) (*Store, er
 		s.entries[name] = entry{Kind: KindSecret, Private: secret, Made: now.UTC()}
 	}
 	if err := s.MakeCertificate(Uplink, gateway, now); err != nil {
+		return nil, err
+	}
+	if err := s.MakeOPCUACertificate(OPCUAClient, gateway, now); err != nil {
 		return nil, err
 	}
 	return s, s.Save()

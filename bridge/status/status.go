@@ -11,27 +11,50 @@ import (
 
 // Gateway is everything at one instant.
 type Gateway struct {
-	Gateway    string      `json:"gateway"`
-	Version    string      `json:"version"`
-	Time       time.Time   `json:"time"`
-	Started    time.Time   `json:"started"`
-	Start      uint64      `json:"start"` // the start counter
-	Policy     Policy      `json:"policy"`
-	Machines   []Machine   `json:"machines"`
-	LeftOut    []LeftOut   `json:"left_out,omitempty"`
-	Streams    []Stream    `json:"streams"`
-	Commits    Commits     `json:"commits"`
-	Outbox     Outbox      `json:"outbox"`
-	Uplinks    []Uplink    `json:"uplinks"`
-	Exceptions []Exception `json:"exceptions,omitempty"`
-	Events     uint64      `json:"events"` // written to the event log since the start
+	Gateway    string       `json:"gateway"`
+	Version    string       `json:"version"`
+	Time       time.Time    `json:"time"`
+	Started    time.Time    `json:"started"`
+	Start      uint64       `json:"start"` // the start counter
+	Policy     Policy       `json:"policy"`
+	Trust      Trust        `json:"trust"`
+	Refused    []Refused    `json:"refused,omitempty"`
+	Unapproved []Unapproved `json:"unapproved,omitempty"`
+	Machines   []Machine    `json:"machines"`
+	LeftOut    []LeftOut    `json:"left_out,omitempty"`
+	Streams    []Stream     `json:"streams"`
+	Commits    Commits      `json:"commits"`
+	Outbox     Outbox       `json:"outbox"`
+	Uplinks    []Uplink     `json:"uplinks"`
+	Exceptions []Exception  `json:"exceptions,omitempty"`
+	Events     uint64       `json:"events"` // written to the event log since the start
 }
 
 // Policy is the policy in force.
 type Policy struct {
-	Name     string `json:"name"`
-	Revision int    `json:"revision"`
-	SHA256   string `json:"sha256"`
+	Name       string   `json:"name"`
+	Revision   int      `json:"revision"`
+	SHA256     string   `json:"sha256"`
+	ApprovedBy []string `json:"approved_by,omitempty"` // empty where they are no approvers any more
+}
+
+// Trust is the trust file in force.
+type Trust struct {
+	Revision   int      `json:"revision"`
+	ApprovedBy []string `json:"approved_by,omitempty"`
+}
+
+// Refused is a file that does not take effect: what was accepted before goes on.
+type Refused struct {
+	File    string `json:"file"` // policy, trust, approvers
+	Problem string `json:"problem"`
+}
+
+// Unapproved are points that leave less openly than their machine's file says.
+type Unapproved struct {
+	Machine string   `json:"machine"`
+	Points  []string `json:"points"`
+	Why     string   `json:"why"`
 }
 
 // Machine is one machine.

@@ -33,11 +33,13 @@ type result struct {
 	Duplicates           uint64 `json:"duplicates"`
 	GatewaySigned        uint64 `json:"gateway_signed"`
 
-	publicSeen int // plaintext of released points in the same bytes: the scan is not blind
-	onDisk     int // plaintext of sealed points in the state folder
+	publicSeen int  // plaintext of released points in the same bytes
+	blind      bool // the scan does not find all of that
+	onDisk     int  // plaintext of sealed points in the state folder
 	messages   uint64
 	bytes      uint64
 	refused    []string
+	changed    bool // the gateway asked a machine for more than to read
 }
 
 // judge reads the stream once more from its start and compares.
@@ -53,12 +55,19 @@ func judge(p *plant, config *configs.Config) (*result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("looking at the stream: %w", err)
 	}
+	secret, public := p.canaries()
 	out := &result{
 		Clear: r.clear, Opened: r.opened, GatewaySigned: r.signed, PassthroughIdentical: true,
-		PlaintextSeen: u.count(p.press.Canaries()), publicSeen: u.count(p.press.PublicCanaries()),
-		messages: u.messages, bytes: u.bytes, refused: r.refused,
+		PlaintextSeen: u.count(secret), publicSeen: u.count(public),
+		messages: u.messages, bytes: u.bytes, refused: r.refused, changed: p.mixer.Writes() > 0,
 	}
-	if out.onDisk, err = countInFiles(p.path("state"), p.press.Canaries()); err != nil {
+	for _, text := range public {
+		out.blind = out.blind || u.count([][]byte{text}) == 0
+	}
+	for function := range p.press.FunctionCodes() {
+		out.changed = out.changed || function > 4
+	}
+	if out.onDisk, err = countInFiles(p.path("state"), secret); err != nil {
 		return nil, err
 	}
 	for i := range config.Machines {
@@ -77,22 +86,24 @@ func judge(p *plant, config *configs.Config) (*result, error) {
 // compare holds one machine's samples against what it gave out.
 func (out *result) compare(p *plant, r *reader, m *configs.Machine, rules *policy.Policy) {
 	for i, pt := range m.Points {
-		if pt.Passthrough != "" {
+		given, counted := p.given(m, i)
+		if !counted {
 			continue
 		}
-		given, got := p.given(m.Name, &m.Modbus.Points[i]), uint64(len(r.samples[m.Name+"/"+pt.Name]))
-		if !isClear(rules, m.Name, pt.Point) {
+		got := r.count(m.Name, pt)
+		if pt.Passthrough == "" && !isClear(rules, m.Name, pt.Point) {
 			out.Sealed += given
 		}
 		out.Lost += given - min(given, got)
 		out.Duplicates += got - min(given, got)
 	}
+	machine := p.of(m.Name)
 	for _, counter := range []string{sim.Counter, sim.PublicCounter} {
 		seen := make(map[uint64]uint64)
 		for _, s := range r.samples[m.Name+"/"+counter] {
 			seen[s.Value.Uint()]++
 		}
-		for _, n := range p.press.Served(m.Name, counter) {
+		for _, n := range machine.Served(m.Name, counter) {
 			if seen[uint64(n)] == 0 {
 				out.Lost++
 			}
@@ -105,7 +116,7 @@ func (out *result) compare(p *plant, r *reader, m *configs.Machine, rules *polic
 			out.Lost++
 		}
 	}
-	served := p.press.Payloads(m.Name)
+	served := machine.Payloads(m.Name)
 	for _, payload := range r.payloads[m.Name] {
 		out.Passthrough++
 		if !contains(served, payload) {
@@ -114,8 +125,21 @@ func (out *result) compare(p *plant, r *reader, m *configs.Machine, rules *polic
 	}
 }
 
-// given counts how often the machine gave out all registers of a point.
-func (p *plant) given(machine string, pt *modbus.Point) (n uint64) {
+// given tells how many values of a point the machine gave out. That of a payload
+// behind Modbus is not counted: one that changed while it was read is not taken.
+func (p *plant) given(m *configs.Machine, point int) (n uint64, counted bool) {
+	pt := m.Points[point]
+	if m.OPCUA != nil {
+		return p.mixer.Given(m.Name, pt.Name), true
+	}
+	if pt.Passthrough != "" {
+		return 0, false
+	}
+	return p.answered(m.Name, &m.Modbus.Points[point]), true
+}
+
+// answered counts how often the machine gave out all registers of a point.
+func (p *plant) answered(machine string, pt *modbus.Point) (n uint64) {
 	function := map[modbus.Table]byte{modbus.Holding: 3, modbus.Input: 4, modbus.Coil: 1, modbus.Discrete: 2}[pt.At.Table]
 	size := uint16(1)
 	if pt.At.Table == modbus.Holding || pt.At.Table == modbus.Input {
@@ -190,7 +214,8 @@ func (out *result) wrong() string {
 	say(!out.PassthroughIdentical, "a payload was changed")
 	say(out.PlaintextSeen > 0, "plaintext of sealed points upstream")
 	say(out.onDisk > 0, "plaintext of sealed points in the state folder")
-	say(out.publicSeen == 0, "the scan for plaintext does not find what is public: it is blind")
+	say(out.blind, "the scan for plaintext does not find what is public: it is blind")
+	say(out.changed, "the gateway asked a machine for more than to read")
 	say(out.Lost > 0, "samples were lost")
 	say(out.Duplicates > 0, "samples came twice")
 	say(out.GatewaySigned != out.Samples, "not everything is signed")

@@ -1,8 +1,10 @@
 // Demo shows the main job in one process, with the secure settings that a plant
-// would use: simulated machines, a NATS server with TLS client certificates and
-// JetStream, a gateway, and a recipient who opens what is meant for him. It
-// prints side by side what the broker stores and what the recipient reads, and
-// at the end holds what arrived against what the machines gave out.
+// would use: simulated Modbus and OPC UA machines, a NATS server with TLS client
+// certificates and JetStream, a gateway, and a recipient who opens what is meant
+// for him. It prints side by side what the broker stores and what the recipient
+// reads, and at the end holds what arrived against what the machines gave out.
+// Only the gateway's OPC UA client has a process of its own, as it has in a
+// plant.
 //
 //	go run ./cmd/demo                  for 15 s, for people
 //	go run ./cmd/demo -for 10s -json   the result as one line of JSON
@@ -21,6 +23,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/fieldseal/fieldseal/adapters/opcua"
 )
 
 type flags struct {
@@ -30,7 +34,13 @@ type flags struct {
 	machines int
 }
 
+// mixers is how many OPC UA machines there are.
+func (f flags) mixers() int { return (f.machines + 1) / 2 }
+
 func main() {
+	if opcua.IsWorker(os.Args) {
+		os.Exit(opcua.WorkerMain(os.Stdin, os.Stdout))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
@@ -44,8 +54,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	set.DurationVar(&f.duration, "for", 15*time.Second, "how long to poll; 0 until interrupted")
 	set.BoolVar(&f.json, "json", false, "print only the result, as one line of JSON")
 	set.StringVar(&f.serve, "serve", "", "run the simulated plant alone, and write a configuration for it into this new folder")
-	set.IntVar(&f.machines, "machines", 3, "how many machines to simulate")
+	set.IntVar(&f.machines, "machines", 3, "how many presses to simulate, which speak Modbus; there are half as many mixers, rounded up, which speak OPC UA")
 	if err := set.Parse(args); err != nil {
+		return 2
+	}
+	if f.machines < 1 {
+		fmt.Fprintln(stderr, "demo: -machines is 1 at least")
 		return 2
 	}
 	if f.serve != "" {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,11 +31,53 @@ const (
 type plant struct {
 	dir   string
 	press *sim.Modbus
+	mixer *sim.OPCUA
 	nats  *natstest.Server
 	keys  *keystore.Store
 
 	mu    sync.Mutex
 	reads map[registers]uint64 // requests answered, by what they asked for
+}
+
+// simulator is one of the plant's, whatever its machines speak.
+type simulator interface {
+	Names() []string
+	YAML(machine string) string
+	Served(machine, counter string) []uint32
+	Payloads(machine string) [][]byte
+	Canaries() [][]byte
+	PublicCanaries() [][]byte
+	Stop()
+}
+
+// simulators gives all that run.
+func (p *plant) simulators() (all []simulator) {
+	if p.press != nil {
+		all = append(all, p.press)
+	}
+	if p.mixer != nil {
+		all = append(all, p.mixer)
+	}
+	return all
+}
+
+// of gives the simulator of a machine.
+func (p *plant) of(machine string) simulator {
+	for _, s := range p.simulators() {
+		if slices.Contains(s.Names(), machine) {
+			return s
+		}
+	}
+	panic("demo: nobody simulates " + machine)
+}
+
+// canaries gives the plaintexts that must not be seen on the way, and those that
+// a scan has to find.
+func (p *plant) canaries() (secret, public [][]byte) {
+	for _, s := range p.simulators() {
+		secret, public = append(secret, s.Canaries()...), append(public, s.PublicCanaries()...)
+	}
+	return secret, public
 }
 
 // registers is what one request asked a machine for.
@@ -57,6 +101,9 @@ func startPlant(dir string, f flags, edit func(name, text string) string) (p *pl
 	if err != nil {
 		return p, err
 	}
+	if p.mixer, err = sim.StartOPCUA(sim.OPCUAOptions{Machines: f.mixers(), PayloadEvery: 2 * time.Second}); err != nil {
+		return p, err
+	}
 	if p.nats, err = natstest.New(natstest.Options{Folder: filepath.Join(dir, "nats")}); err != nil {
 		return p, err
 	}
@@ -70,8 +117,8 @@ func startPlant(dir string, f flags, edit func(name, text string) string) (p *pl
 }
 
 func (p *plant) close() {
-	if p.press != nil {
-		p.press.Stop()
+	for _, s := range p.simulators() {
+		s.Stop()
 	}
 	if p.nats != nil {
 		p.nats.Close()
@@ -88,12 +135,17 @@ func (p *plant) count(r sim.Request) {
 	p.reads[registers{r.Machine, r.Function, r.First, r.Count}]++
 }
 
-// quiesce leaves all requests from now on without an answer, so that what was
-// given out and what arrived can be compared to the sample.
-func (p *plant) quiesce() {
+// quiesce lets the presses leave all requests from now on without an answer, and
+// the mixers stand still, so that what was given out and what arrived can be
+// compared to the sample.
+func (p *plant) quiesce(ctx context.Context) error {
 	for _, name := range p.press.Names() {
 		p.press.Dead(name)
 	}
+	if err := p.mixer.Still(ctx); err != nil {
+		return fmt.Errorf("the simulated mixers do not come to rest: %w", err)
+	}
+	return nil
 }
 
 func (p *plant) path(name ...string) string {
@@ -139,15 +191,21 @@ func (p *plant) write(edit func(name, text string) string) error {
 		recipients += fmt.Sprintf("  %s: {keys: [{file: keys/%s.pub, sha256: %q}]}\n", name, name, hex.EncodeToString(sum[:]))
 	}
 	files["trust.yaml"] = fmt.Sprintf(trustYAML, gatewayName, signing, time.Now().Year()+1, recipients)
-	for _, name := range p.press.Names() {
-		files["machines/"+name+".yaml"] = p.press.YAML(name)
+	for _, s := range p.simulators() {
+		for _, name := range s.Names() {
+			files["machines/"+name+".yaml"] = s.YAML(name)
+		}
 	}
+	files["state/credentials/opcua-password"] = sim.OPCUAPassword
 	for name, text := range files {
 		if err := os.WriteFile(p.path(name), []byte(edit(name, text)), 0o600); err != nil {
 			return err
 		}
 	}
-	return p.client("reader")
+	if err := p.client("reader"); err != nil {
+		return err
+	}
+	return p.approve()
 }
 
 // enrol has the broker's authority certify the gateway's own key, as a plant's
@@ -188,7 +246,8 @@ func (p *plant) identity() (*envelope.Identity, error) {
 	return envelope.ParseIdentity(b)
 }
 
-// policyYAML's date is filled in: an exception may not be past its day.
+// policyYAML's date is filled in: an exception may not be past its day. Only the
+// presses need one: the mixers' connections are encrypted.
 const policyYAML = `fieldseal: policy/v1
 policy: demo
 revision: 1
@@ -209,7 +268,7 @@ raise:
 passthrough: {accept: [cose], if_readable: seal}
 
 exceptions:
-  - {allow: connection-not-encrypted, points: ["press-*/*"], why: "the simulated machines speak plain Modbus on the loopback interface", until: %s}
+  - {allow: connection-not-encrypted, points: ["press-*/*"], why: "the simulated presses speak plain Modbus on the loopback interface", until: %s}
 `
 
 const gatewayYAML = `fieldseal: gateway/v1

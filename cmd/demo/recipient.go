@@ -116,6 +116,16 @@ func (r *reader) take(d *envelope.Delivery) {
 	r.last = append(r.last, *d)
 }
 
+// count tells how many values of a point came.
+func (r *reader) count(machine string, pt configs.Point) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if pt.Passthrough != "" {
+		return uint64(len(r.payloads[machine]))
+	}
+	return uint64(len(r.samples[machine+"/"+pt.Name]))
+}
+
 // newest gives what was delivered since the last call.
 func (r *reader) newest() []envelope.Delivery {
 	r.mu.Lock()

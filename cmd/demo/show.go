@@ -26,7 +26,10 @@ func show(ctx context.Context, f flags, view io.Writer, edit func(name, text str
 		return nil, err
 	}
 	defer p.close()
-	config, problems := configs.Load(p.path("gateway.yaml"), configs.Options{})
+	config, problems, err := p.load()
+	if err != nil {
+		return nil, err
+	}
 	for _, problem := range problems {
 		if !problem.Note {
 			return nil, fmt.Errorf("the demo's own configuration: %w", problem)
@@ -40,7 +43,7 @@ func show(ctx context.Context, f flags, view io.Writer, edit func(name, text str
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintf(view, "%d simulated machines, a gateway, and NATS with TLS client certificates at %s.\n", f.machines, p.nats.URL())
+	fmt.Fprintf(view, "%s, a gateway, and NATS with TLS client certificates at %s.\n", f.machinery(), p.nats.URL())
 
 	reading, endReading := context.WithCancel(ctx)
 	defer endReading()
@@ -55,16 +58,47 @@ func show(ctx context.Context, f flags, view io.Writer, edit func(name, text str
 	} else {
 		<-ctx.Done()
 	}
+	err = p.rest(config, r)
 	endReading()
-	p.quiesce()
-	if err := stop(); err != nil {
-		return nil, fmt.Errorf("the gateway: %w", err)
+	if err := errors.Join(err, stop()); err != nil {
+		return nil, fmt.Errorf("at the end: %w", err)
 	}
 	return judge(p, config)
 }
 
-// startGateway runs a gateway on the plant's folder. stop waits until it has
-// noticed that no machine answers any more, and ends it.
+// rest brings the machines to rest, and waits until the recipient has what they
+// gave out. What he does not have by then is lost: judge says so.
+func (p *plant) rest(config *configs.Config, r *reader) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := p.quiesce(ctx); err != nil {
+		return err
+	}
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for !p.arrived(config, r) {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	return nil
+}
+
+func (p *plant) arrived(config *configs.Config, r *reader) bool {
+	for i := range config.Machines {
+		m := &config.Machines[i]
+		for k, pt := range m.Points {
+			if given, counted := p.given(m, k); counted && r.count(m.Name, pt) < given {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// startGateway runs a gateway on the plant's folder. stop ends it.
 func startGateway(p *plant, config *configs.Config) (stop func() error, err error) {
 	credential, _, err := keystore.Credential(config.State, config.Keystore.Credential)
 	if err != nil {
@@ -86,27 +120,9 @@ func startGateway(p *plant, config *configs.Config) (stop func() error, err erro
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx, nil) }()
 	return func() error {
-		look, enough := time.NewTicker(50*time.Millisecond), time.After(5*time.Second)
-		defer look.Stop()
-		for waiting := true; waiting && up(g); {
-			select {
-			case <-look.C:
-			case <-enough:
-				waiting = false
-			}
-		}
 		cancel()
 		return errors.Join(<-ended, log.Close())
 	}, nil
-}
-
-func up(g *bridge.Gateway) bool {
-	for _, m := range g.Status().Machines {
-		if m.State == "up" {
-			return true
-		}
-	}
-	return false
 }
 
 // watch prints each second what the broker stores beside what the recipient
@@ -129,6 +145,17 @@ func watch(ctx context.Context, p *plant, r *reader, view io.Writer) {
 	}
 }
 
+// machinery says which machines there are.
+func (f flags) machinery() string {
+	say := func(n int, what, plural string) string {
+		if n > 1 {
+			what = plural
+		}
+		return fmt.Sprintf("%d simulated %s", n, what)
+	}
+	return say(f.machines, "press (Modbus)", "presses (Modbus)") + ", " + say(f.mixers(), "mixer (OPC UA)", "mixers (OPC UA)")
+}
+
 // serve runs the simulated plant alone.
 func serve(ctx context.Context, f flags, out io.Writer) error {
 	if _, err := os.Stat(f.serve); err == nil {
@@ -139,17 +166,18 @@ func serve(ctx context.Context, f flags, out io.Writer) error {
 		return err
 	}
 	defer p.close()
-	fmt.Fprintf(out, `%d simulated machines at %s, NATS with TLS client certificates at %s.
+	fmt.Fprintf(out, `%[1]s at %[2]s and %[8]s,
+NATS with TLS client certificates at %[3]s.
 In another terminal:
 
   fieldseal check -c %[4]s/gateway.yaml
   fieldseal run   -c %[4]s/gateway.yaml
   fieldseal status -c %[4]s/gateway.yaml
-  fieldseal open  -i %[4]s/keys/%[5]s.identity --trust %[4]s/trust.yaml \
+  fieldseal open  -i %[4]s/keys/%[5]s.identity --trust %[4]s/trust.yaml --approvers %[4]s/approvers \
       --nats %[3]s --stream %[6]s --prefix %[7]s --cert %[4]s/reader.pem --key %[4]s/reader.key --ca %[4]s/hub-ca.pem
 
 Ends with Ctrl-C.
-`, f.machines, p.press.URL(), p.nats.URL(), f.serve, recipient, streamName, prefix)
+`, f.machinery(), p.press.URL(), p.nats.URL(), f.serve, recipient, streamName, prefix, p.mixer.Endpoint())
 	<-ctx.Done()
 	return nil
 }

@@ -12,13 +12,15 @@ import (
 
 const leftWidth = 74
 
-// sideBySide prints the newest delivery of each stream of one machine: at the
-// left what stands at the broker, at the right what the recipient reads.
+// sideBySide prints the newest delivery of each stream of one machine of each
+// protocol: at the left what stands at the broker, at the right what the
+// recipient reads.
 func sideBySide(p *plant, deliveries []envelope.Delivery, w io.Writer) {
 	newest := make(map[string]envelope.Delivery)
+	shown := []string{p.press.Names()[0], p.mixer.Names()[0]}
 	for _, d := range deliveries {
-		if d.Stream.Machine == p.press.Names()[0] && (len(d.Samples) > 0 || len(d.Payload) > 0) {
-			newest[d.Stream.Level+d.Point] = d
+		if k := slices.Index(shown, d.Stream.Machine); k >= 0 && (len(d.Samples) > 0 || len(d.Payload) > 0) {
+			newest[fmt.Sprint(k, d.Stream.Level, d.Point)] = d
 		}
 	}
 	if len(newest) == 0 {

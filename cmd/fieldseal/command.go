@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	understood := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
-	root.AddCommand(runCommand(), checkCommand(), keysCommand(), openCommand(), statusCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), policyCommand(), keysCommand(), openCommand(), statusCommand(), versionCommand())
 
 	c, err := unknownCommand(root, args)
 	if err == nil {
@@ -126,11 +126,14 @@ func takes(names ...string) cobra.PositionalArgs {
 
 // configFlag adds -c, with its default from FIELDSEAL_CONFIG.
 func configFlag(c *cobra.Command, file *string) {
-	standard := os.Getenv("FIELDSEAL_CONFIG")
-	if standard == "" {
-		standard = "/etc/fieldseal/gateway.yaml"
+	c.Flags().StringVarP(file, "config", "c", standardConfig(), "the gateway file (FIELDSEAL_CONFIG)")
+}
+
+func standardConfig() string {
+	if s := os.Getenv("FIELDSEAL_CONFIG"); s != "" {
+		return s
 	}
-	c.Flags().StringVarP(file, "config", "c", standard, "the gateway file (FIELDSEAL_CONFIG)")
+	return "/etc/fieldseal/gateway.yaml"
 }
 
 // newLogger logs for people, at the level of FIELDSEAL_LOG_LEVEL.

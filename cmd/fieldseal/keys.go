@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/configs"
+	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
 func keysCommand() *cobra.Command {
@@ -25,18 +27,47 @@ func keysCommand() *cobra.Command {
 		Long: `A gateway's private keys stand in the keystore of its state folder. The identities that open data
 are made by the people who keep them, on other machines.`,
 	}
-	c.AddCommand(keysInit(), keysRecipient(), keysList(), keysExport(), keysImport())
+	c.AddCommand(keysInit(), keysRecipient(), keysApprover(), keysList(), keysExport(), keysImport())
 	return c
 }
 
 func keysInit() *cobra.Command {
 	var file string
+	var approvers []string
+	var threshold int
 	c := &cobra.Command{
-		Use: "init", Short: "Make the keystore of a new gateway", Args: takes(),
+		Use:   "init",
+		Short: "Make the keystore of a new gateway, and pin its approvers",
+		Long: `Init makes the gateway's own keys and pins the approvers: policy and trust file take effect only with
+their signatures. Where the keys are there already and no approvers are, it pins those and makes nothing.
+
+Make an approver's key on the machine of the person who keeps it: fieldseal keys approver NAME.
+` + onePerson,
+		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
 			where, err := basics(c, file)
 			if err != nil {
 				return err
+			}
+			_, err = approval.Open(where.State)
+			pinned := !errors.Is(err, approval.ErrNotPinned)
+			switch {
+			case pinned && err != nil:
+				return err
+			case pinned:
+				if err := keystore.Absent(where.State); err != nil {
+					return err
+				}
+				return fmt.Errorf("approvers are pinned in %s already, and there is no keystore: put it back from a copy of the state folder, or begin with an empty one", where.State)
+			case len(approvers) == 0:
+				return errors.New("--approver is missing: name who approves policy and trust file; whoever has no key yet makes one, on their own machine: fieldseal keys approver NAME; that may be you, if there is nobody else yet")
+			}
+			set, err := approverSet(approvers, threshold)
+			if err != nil {
+				return noLook(err)
+			}
+			if keystore.Exists(where.State) {
+				return pin(c.OutOrStdout(), where.State, set)
 			}
 			if err := keystore.Absent(where.State); err != nil {
 				return err
@@ -66,12 +97,27 @@ func keysInit() *cobra.Command {
 			fmt.Fprintf(out, "credential  %s%s\n\n", path, made)
 			fmt.Fprintf(out, "Write into the trust file, under gateways:\n  %s: {signing_key: %q, until: %d-12-31}\n\n",
 				where.Gateway, signing, time.Now().Year()+2)
-			_, err = fmt.Fprintf(out, "What the broker must trust:\n  fieldseal keys export %s\n", keystore.Uplink)
-			return err
+			fmt.Fprintf(out, "What the broker must trust:\n  fieldseal keys export %s\n\n", keystore.Uplink)
+			return pin(out, where.State, set)
 		},
 	}
 	configFlag(c, &file)
+	c.Flags().StringArrayVar(&approvers, "approver", nil, "public key of an approver, or its file; may be given several times")
+	c.Flags().IntVar(&threshold, "threshold", 1, "how many of them have to sign")
 	return c
+}
+
+// pin pins the approvers of a gateway.
+func pin(out io.Writer, state string, set approval.Set) error {
+	if _, err := approval.Create(state, set); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "approvers   %s\n", signers(set))
+	if len(set.Approvers) == 1 {
+		fmt.Fprint(out, onePerson)
+	}
+	_, err := fmt.Fprint(out, "\nTo approve policy and trust file, on the approver's machine:\n  fieldseal policy sign --key NAME.approver\n")
+	return err
 }
 
 func keysRecipient() *cobra.Command {
@@ -144,7 +190,7 @@ func keysList() *cobra.Command {
 
 func keysExport() *cobra.Command {
 	var file string
-	var request bool
+	var request, der bool
 	c := &cobra.Command{
 		Use:   "export NAME",
 		Short: "Print what others need of a key: the certificate, or the signing key's public half",
@@ -162,6 +208,8 @@ func keysExport() *cobra.Command {
 				out = []byte(s + "\n")
 			case request:
 				out, err = store.RequestPEM(args[0])
+			case der:
+				out, err = store.CertificateDER(args[0])
 			default:
 				out, err = store.CertificatePEM(args[0])
 			}
@@ -173,6 +221,7 @@ func keysExport() *cobra.Command {
 		},
 	}
 	configFlag(c, &file)
+	c.Flags().BoolVar(&der, "der", false, "print the certificate in DER, as OPC UA servers want it in a .der file")
 	c.Flags().BoolVar(&request, "request", false, "print a certificate request (PKCS #10) for the plant's authority instead")
 	return c
 }

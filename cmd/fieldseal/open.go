@@ -12,13 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
-	"github.com/fieldseal/fieldseal/configs"
 )
 
 // openOptions are the flags of open.
 type openOptions struct {
 	identities             []string
-	trust                  string
+	trust, approvers       string
 	servers                []string
 	stream, prefix         string
 	cert, key, authorities string
@@ -34,12 +33,15 @@ func openCommand() *cobra.Command {
 It verifies every message against the trust file, opens what is sealed for the identities given, and prints
 one JSON line for each sample. It changes nothing.
 
-A sample is printed when the gateway's signature over it has arrived; with --now at once, marked
-"pending". Without a trust file everything is "unverified" and the exit code is 1. Without an identity
-only what is clear and passthrough is printed, and the rest is verified.
+The trust file counts only with the signatures of its approvers beside it. Name them once, with --approvers:
+they are remembered in fieldseal/approvals of your configuration folder, and so is the trust file's revision.
 
-Exit codes: 0 everything in order (what is sealed for others is), 1 gaps, forgeries, refused messages or
-unverified, 2 could not look.`,
+A sample is printed when the gateway's signature over it has arrived; with --now at once, marked
+"pending". Without a trust file, or approvers to vouch for it, everything is "unverified" and the exit code
+is 1. Without an identity only what is clear and passthrough is printed, and the rest is verified.
+
+Exit codes: 0 everything in order (what is sealed for others is), 1 gaps, forgeries, refused messages, a
+refused trust file or unverified, 2 could not look.`,
 		Example: `  fieldseal open -i historian.identity --trust trust.yaml --nats tls://hub-a.example:4222 --stream PLANT --prefix plant.augsburg \
     --cert historian.pem --key historian.key --ca hub-ca.pem
   fieldseal open -i historian.identity --trust trust.yaml /media/stick`,
@@ -50,6 +52,7 @@ unverified, 2 could not look.`,
 	f := c.Flags()
 	f.StringArrayVarP(&o.identities, "identity", "i", nil, "identity file; may be given several times")
 	f.StringVar(&o.trust, "trust", "", "trust file: whose signatures count")
+	f.StringVar(&o.approvers, "approvers", "", "who has to sign the trust file: what fieldseal policy show --approvers prints on a gateway")
 	f.StringSliceVar(&o.servers, "nats", nil, "NATS servers, tls://host:port")
 	f.StringVar(&o.stream, "stream", "", "JetStream stream")
 	f.StringVar(&o.prefix, "prefix", "", "subject prefix of the gateways, as in their gateway files")
@@ -68,7 +71,9 @@ func (o *openOptions) open(ctx context.Context, args []string, stdin io.Reader, 
 		return noLook(err)
 	}
 	options, err := o.readerOptions(stderr)
-	if err != nil {
+	if exit := (*exitError)(nil); errors.As(err, &exit) {
+		return err
+	} else if err != nil {
 		return noLook(err)
 	}
 	p := &printer{out: bufio.NewWriter(stdout), stderr: stderr, reader: envelope.NewReader(options), refused: make(map[refusedKey]int)}
@@ -81,8 +86,10 @@ func (o *openOptions) open(ctx context.Context, args []string, stdin io.Reader, 
 		return err
 	case !inOrder:
 		return &exitError{exitProblems, errors.New("not everything is in order")}
-	case options.Trust == nil:
+	case o.trust == "":
 		return &exitError{exitProblems, errors.New("nothing was verified: give the trust file with --trust")}
+	case options.Trust == nil:
+		return &exitError{exitProblems, fmt.Errorf("nothing was verified: nobody vouches for %s; name its approvers once with --approvers FILE, which fieldseal policy show --approvers prints on a gateway", o.trust)}
 	}
 	return nil
 }
@@ -101,20 +108,14 @@ func (o *openOptions) readerOptions(stderr io.Writer) (envelope.ReaderOptions, e
 		options.Identities = append(options.Identities, id)
 	}
 	if o.trust == "" {
+		if o.approvers != "" {
+			return options, errors.New("--approvers says who signs the trust file: give that with --trust")
+		}
 		return options, nil
 	}
-	t, problems := configs.LoadTrust(o.trust)
-	if err := report(stderr, problems, false); err != nil {
-		return options, err
-	}
-	if t == nil {
-		return options, fmt.Errorf("the trust file %s is not in order", o.trust)
-	}
-	options.Trust = &envelope.Trust{Gateways: make(map[string]envelope.GatewayKeys)}
-	for name, g := range t.Gateways {
-		options.Trust.Gateways[name] = envelope.GatewayKeys{{Public: g.SigningKey, Until: g.Until}}
-	}
-	return options, nil
+	var err error
+	options.Trust, err = o.verifiedTrust(stderr)
+	return options, err
 }
 
 // printer turns messages into lines.

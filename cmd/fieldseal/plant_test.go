@@ -34,12 +34,19 @@ const deadline = 30 * time.Second
 // of their own, for machines and servers that do not run:
 //
 //	config
-func config(ts *testscript.TestScript, _ bool, _ []string) {
+//
+// anna approves; or so many of some people, of whom the first has signed:
+//
+//	config THRESHOLD NAME...
+func config(ts *testscript.TestScript, _ bool, args []string) {
 	ca, err := natstest.NewCA("plant")
 	ts.Check(err)
 	ts.Setenv("SIM", "tcp://127.0.0.1:502")
 	ts.Setenv("NATS", "tls://127.0.0.1:4222")
-	lay(ts, ca)
+	if len(args) == 0 {
+		args = []string{"1", "anna"}
+	}
+	lay(ts, ca, args[0], args[1:]...)
 }
 
 // plant does the same with two simulated machines and a NATS server that run
@@ -58,7 +65,7 @@ func plant(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(server.AddStream("PLANT", nil, "plant.test.>"))
 	ts.Setenv("SIM", machines.URL())
 	ts.Setenv("NATS", server.URL())
-	lay(ts, server.CA)
+	lay(ts, server.CA, "1", "anna")
 
 	reader, err := server.CA.Issue("reader", natstest.Usual)
 	ts.Check(err)
@@ -69,12 +76,18 @@ func plant(ts *testscript.TestScript, _ bool, _ []string) {
 }
 
 // lay writes the files and makes the keys, by the commands that a user types.
-func lay(ts *testscript.TestScript, ca *natstest.CA) {
+func lay(ts *testscript.TestScript, ca *natstest.CA, threshold string, approvers ...string) {
 	ts.Check(os.CopyFS(ts.MkAbs("."), os.DirFS(filepath.Join(home, "testdata/plant"))))
 	write(ts, "hub-ca.pem", ca.PEM())
 	fill(ts, "gateway.yaml")
 	gateway := "-c=" + ts.MkAbs("gateway.yaml")
-	fieldseal(ts, "keys", "init", gateway)
+	pin := []string{"keys", "init", gateway, "--threshold", threshold}
+	for _, name := range approvers {
+		fieldseal(ts, "keys", "approver", name, "-o", ts.MkAbs("."))
+		pin = append(pin, "--approver", ts.MkAbs(name+".approver.pub"))
+	}
+	fieldseal(ts, pin...)
+	write(ts, "approvers", []byte(fieldseal(ts, "policy", "show", "--approvers", gateway)))
 	ts.Setenv("SIGNING", strings.TrimSpace(fieldseal(ts, "keys", "export", "signing", gateway)))
 
 	request, _ := pem.Decode([]byte(fieldseal(ts, "keys", "export", "uplink", "--request", gateway)))
@@ -93,6 +106,62 @@ func lay(ts *testscript.TestScript, ca *natstest.CA) {
 	for _, name := range []string{"trust.yaml", "machines/press-1.yaml", "machines/press-2.yaml"} {
 		fill(ts, name)
 	}
+	sign(ts)
+}
+
+// sign has anna sign policy and trust file as they stand.
+func sign(ts *testscript.TestScript) {
+	fieldseal(ts, "policy", "sign", "--yes", "--key", ts.MkAbs("anna.approver"), "-c", ts.MkAbs("gateway.yaml"))
+}
+
+// approvers writes a set of approvers whose keys are there:
+//
+//	approvers FILE REVISION THRESHOLD NAME...
+func approvers(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 4 {
+		ts.Fatalf("usage: approvers FILE REVISION THRESHOLD NAME...")
+	}
+	text := "fieldseal approvers/v1\nrevision " + args[1] + "\nthreshold " + args[2] + "\n"
+	for _, name := range args[3:] {
+		text += "approver " + ts.ReadFile(name+".approver.pub")
+	}
+	write(ts, args[0], []byte(text))
+}
+
+// fingerprint sets a variable to the SHA-256 of a file:
+//
+//	fingerprint VARIABLE FILE
+func fingerprint(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: fingerprint VARIABLE FILE")
+	}
+	sum := sha256.Sum256([]byte(ts.ReadFile(args[1])))
+	ts.Setenv(args[0], hex.EncodeToString(sum[:]))
+}
+
+// variable sets a variable to the text of a file:
+//
+//	variable VARIABLE FILE
+func variable(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: variable VARIABLE FILE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
+}
+
+// approve raises the revisions of policy and trust file, and has anna sign them:
+//
+//	approve
+func approve(ts *testscript.TestScript, _ bool, _ []string) {
+	revision := regexp.MustCompile(`(?m)^revision: (\d+)`)
+	for _, name := range []string{"policy.yaml", "trust.yaml"} {
+		write(ts, name, revision.ReplaceAllFunc([]byte(ts.ReadFile(name)), func(b []byte) []byte {
+			n, err := strconv.Atoi(strings.TrimPrefix(string(b), "revision: "))
+			ts.Check(err)
+			return []byte("revision: " + strconv.Itoa(n+1))
+		}))
+	}
+	sign(ts)
 }
 
 // fill replaces the variables in a file.

@@ -45,7 +45,10 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	config, problems := configs.Load(file, configs.Options{})
+	config, problems, pinned, err := load(file)
+	if err != nil {
+		return err
+	}
 	if err := report(stderr, problems, false); err != nil {
 		return err
 	}
@@ -54,6 +57,8 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 		return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", file))
 	case config == nil:
 		return errors.New("the gateway does not start before the problems above are mended")
+	case !pinned:
+		return errNotPinned
 	}
 	keys, err := unlock(config.State, config.Keystore.Credential)
 	if err != nil {

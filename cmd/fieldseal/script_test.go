@@ -2,10 +2,13 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/fieldseal/fieldseal/adapters/opcua"
 )
 
 // home is the folder of this package; running are the simulators of the scripts,
@@ -16,6 +19,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if opcua.IsWorker(os.Args) {
+		os.Exit(opcua.WorkerMain(os.Stdin, os.Stdout))
+	}
 	home, _ = os.Getwd()
 	testscript.Main(m, map[string]func(){"fieldseal": main})
 }
@@ -27,13 +33,20 @@ func TestScript(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("FIELDSEAL_CONFIG", "gateway.yaml")
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, ".config"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"config":       config,
 			"plant":        plant,
 			"sim":          simulator,
+			"mixer":        mixer,
 			"edit":         edit,
+			"approve":      approve,
+			"approvers":    approvers,
+			"fingerprint":  fingerprint,
+			"variable":     variable,
 			"wait-status":  waitStatus,
 			"wait-metrics": waitMetrics,
 			"sigterm":      sigterm,

@@ -93,7 +93,11 @@ func printGateway(w io.Writer, s *status.Gateway) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	p := func(key, format string, a ...any) { fmt.Fprintf(t, key+"\t"+format+"\n", a...) }
 	p("gateway", "%s, version %s, start %d, up %s", s.Gateway, s.Version, s.Start, s.Time.Sub(s.Started).Round(time.Second))
-	p("policy", "%s, revision %d", s.Policy.Name, s.Policy.Revision)
+	p("policy", "%s, revision %d%s", s.Policy.Name, s.Policy.Revision, approvedBy(s.Policy.ApprovedBy))
+	p("trust", "revision %d%s", s.Trust.Revision, approvedBy(s.Trust.ApprovedBy))
+	for _, r := range s.Refused {
+		p("REFUSED", "%s: %s", r.File, r.Problem)
+	}
 	for _, u := range s.Uplinks {
 		p("uplink", "%s: %s, %s stored upstream%s%s", u.Name, u.State, count(u.Messages, "message"), ago(", last %s ago", s.Time, u.LastStored), reason(u.Error))
 	}
@@ -142,8 +146,14 @@ func printMachines(w io.Writer, s *status.Gateway) error {
 func printTrouble(w io.Writer, s *status.Gateway) error {
 	var lines []string
 	add := func(format string, a ...any) { lines = append(lines, fmt.Sprintf(format, a...)) }
+	for _, u := range s.Unapproved {
+		add("%s: %s as points that nobody labelled: not approved: %s", u.Machine, group{u.Why, u.Points}.points("leaves", "leave"), u.Why)
+	}
 	for _, m := range s.Machines {
-		if m.Error != "" {
+		switch {
+		case m.Error != "" && m.State == "up":
+			add("%s: %s", m.Name, m.Error)
+		case m.Error != "":
 			add("%s is down%s: %s", m.Name, ago(" for %s", s.Time, m.Since), m.Error)
 		}
 		withheld, unread := grouped{}, grouped{}
@@ -190,6 +200,13 @@ func (g group) points(one, many string) string {
 		return g.names[0] + " " + one
 	}
 	return strings.Join(g.names, ", ") + " " + many
+}
+
+func approvedBy(names []string) string {
+	if len(names) == 0 {
+		return ", accepted earlier"
+	}
+	return ", approved by " + list(names)
 }
 
 func ago(format string, now, t time.Time) string {

@@ -14,7 +14,10 @@ func TestPrintStatus(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	s := status.Gateway{
 		Gateway: "gw-1", Version: "v0.1.0", Start: 7, Time: now, Started: now.Add(-90 * time.Minute),
-		Policy: status.Policy{Name: "plant", Revision: 17},
+		Policy:     status.Policy{Name: "plant", Revision: 17, ApprovedBy: []string{"anna", "ben"}},
+		Trust:      status.Trust{Revision: 4, ApprovedBy: []string{"anna"}},
+		Refused:    []status.Refused{{File: "policy", Problem: "policy.yaml:4:11: a newer one was accepted already"}},
+		Unapproved: []status.Unapproved{{Machine: "press-3", Points: []string{"force", "state"}, Why: "nothing was signed for this point"}},
 		Uplinks: []status.Uplink{{
 			Name: "plant-nats", State: "connecting", Messages: 1, LastStored: now.Add(-2 * time.Minute), Error: "connection refused",
 		}},
@@ -38,7 +41,9 @@ func TestPrintStatus(t *testing.T) {
 	var out strings.Builder
 	require.NoError(t, printStatus(&out, &s))
 	require.Equal(t, `gateway    gw-1, version v0.1.0, start 7, up 1h30m0s
-policy     plant, revision 17
+policy     plant, revision 17, approved by anna and ben
+trust      revision 4, approved by anna
+REFUSED    policy: policy.yaml:4:11: a newer one was accepted already
 uplink     plant-nats: connecting, 1 message stored upstream, last 2m0s ago: connection refused
 outbox     waiting: 12 messages, 3.0 KiB, oldest 1m0s ago; 2 given up
 STALLED    machines are not polled: the outbox is full
@@ -50,6 +55,7 @@ machine       state  connection  clear  sealed  passthrough  withheld  samples  
 press-3       up     any         1      12      0            2         123456   0    200ms ago
 hotrunner-17  down   -           0      0       0            0         0        0    never
 
+press-3: force, state leave as points that nobody labelled: not approved: nothing was signed for this point
 press-3: force, recipe do not leave: the connection is any
 press-3: energy is not read: illegal data address
 hotrunner-17 is down for 1m0s: no route to host

@@ -16,7 +16,15 @@ import (
 //
 // A nil approval, or one for another policy, approves nothing.
 func (a *Approval) Apply(gateway string, m Machine, p *policy.Policy) []policy.Point {
-	points := labels(&m)
+	points, _ := a.Judge(gateway, m, p)
+	return points
+}
+
+// Judge gives the same points as [Approval.Apply], and for each of them why it
+// is not as its file says; empty where it is.
+func (a *Approval) Judge(gateway string, m Machine, p *policy.Policy) (points []policy.Point, whys []string) {
+	points = labels(&m)
+	whys = make([]string, len(points))
 	table, signed := a.table(gateway, p)
 	// A second round finds nothing, unless making one point stricter could make
 	// another looser; it ends in any case, as no point is changed back.
@@ -31,13 +39,15 @@ func (a *Approval) Apply(gateway string, m Machine, p *policy.Policy) []policy.P
 			if signed != "" {
 				why = signed
 			}
-			changed = restrict(&points[i], p.Default, why, label, pass) || changed
+			if restrict(&points[i], p.Default, why, label, pass) {
+				whys[i], changed = why, true
+			}
 		}
 		if !changed {
 			break
 		}
 	}
-	return points
+	return points, whys
 }
 
 // table gives what was signed for a gateway, and why nothing was.

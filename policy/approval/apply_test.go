@@ -87,10 +87,14 @@ func TestApply(t *testing.T) {
 			d := p.Compile(m.Name, points, point.Encrypted, time.Now()).Decisions[i]
 			require.Equal(t, c.level, d.Level)
 			require.Equal(t, c.treat.String(), d.Treatment.String())
+			_, whys := a.Judge(gateway, m, p)
 			if c.refuse == "" {
 				require.NotContains(t, points[i].Where, "not approved")
+				require.Empty(t, whys[i])
 				return
 			}
+			require.NotEmpty(t, whys[i])
+			require.Contains(t, points[i].Where, "not approved: "+whys[i])
 			require.Contains(t, points[i].Where, "not approved: ")
 			require.Contains(t, points[i].Where, c.refuse)
 			require.Contains(t, d.Rule, "not approved: ", "the decision says why")

@@ -161,20 +161,38 @@ func (st *Store) Set() Set {
 // those that are pinned. The set that is pinned is no change. What was accepted
 // stays accepted, whoever signed it; new revisions need the new approvers.
 func (st *Store) Change(signed []byte) (changed bool, err error) {
-	if text, _, err := split(signed); err == nil && text == st.set.Text() {
-		return false, nil
-	}
-	next, err := st.set.Change(signed)
-	if err != nil {
+	next, changed, err := st.With(signed)
+	if err != nil || !changed {
 		return false, err
 	}
-	old := st.set
-	st.set = next
-	if err := st.write(); err != nil {
-		st.set = old
+	next.path = st.path
+	if err := next.write(); err != nil {
 		return false, err
 	}
+	st.set = next.set
 	return true, nil
+}
+
+// With gives the store as [Store.Change] would leave it, to look at: it writes
+// nothing.
+func (st *Store) With(signed []byte) (next *Store, changed bool, err error) {
+	if text, _, err := split(signed); err == nil && text == st.set.Text() {
+		return st, false, nil
+	}
+	set, err := st.set.Change(signed)
+	if err != nil {
+		return nil, false, err
+	}
+	return &Store{set: set, copies: st.copies}, true, nil
+}
+
+// InMemory gives a store that knows its approvers and nothing else, and that
+// nobody can write: for who checks one file and remembers nothing.
+func InMemory(set Set) (*Store, error) {
+	if err := set.Check(); err != nil {
+		return nil, err
+	}
+	return &Store{set: set, copies: map[Kind]kept{}}, nil
 }
 
 // Accepted tells what was accepted last.
@@ -274,6 +292,9 @@ func clone(c Copy) Copy {
 // write replaces the file: written beside it, flushed, renamed, and the folder
 // flushed.
 func (st *Store) write() error {
+	if st.path == "" {
+		return errors.New("cannot keep the approvals: this is a store to look at")
+	}
 	d := onDisk{Approvers: st.set.Text()}
 	if k, ok := st.copies[Policy]; ok {
 		d.Policy = &k.Copy

@@ -192,6 +192,20 @@ func TestStoreKeepsWhatItGaveWhenItCannotWrite(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestStoreInMemory(t *testing.T) {
+	anna, mallory := approver(t, "anna"), approver(t, "mallory")
+	st, err := approval.InMemory(setOf(t, 1, anna))
+	require.NoError(t, err)
+	_, err = st.Check(approval.Trust, trusted(t, 4, anna))
+	require.NoError(t, err)
+	_, err = st.Check(approval.Trust, trusted(t, 4, mallory))
+	require.ErrorIs(t, err, approval.ErrNotApproved)
+	_, err = st.Keep(approval.Copy{}, trusted(t, 4, anna))
+	require.ErrorContains(t, err, "a store to look at")
+	_, err = approval.InMemory(approval.Set{})
+	require.Error(t, err)
+}
+
 func TestStoreAfterAChangeOfTheApprovers(t *testing.T) {
 	anna, berta := approver(t, "anna"), approver(t, "berta")
 	dir := t.TempDir()
@@ -206,7 +220,21 @@ func TestStoreAfterAChangeOfTheApprovers(t *testing.T) {
 	_, err = st.Change(sign(t, next.Text(), berta))
 	require.ErrorIs(t, err, approval.ErrNotApproved)
 	note := sign(t, next.Text(), anna)
-	changed, err := st.Change(note)
+
+	// A look at what would be changes nothing, and cannot be kept.
+	view, changed, err := st.With(note)
+	require.NoError(t, err)
+	require.True(t, changed)
+	require.Equal(t, next, view.Set())
+	require.Equal(t, st.Accepted(), view.Accepted())
+	_, err = view.Check(approval.Policy, release(t, 18, "18", berta))
+	require.NoError(t, err)
+	_, err = view.Keep(release(t, 18, "18", berta), approval.Copy{})
+	require.ErrorContains(t, err, "a store to look at")
+	require.Equal(t, setOf(t, 1, anna), st.Set())
+	require.Equal(t, 17, st.Accepted().PolicyRevision)
+
+	changed, err = st.Change(note)
 	require.NoError(t, err)
 	require.True(t, changed)
 	changed, err = st.Change(note)

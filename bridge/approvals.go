@@ -1,0 +1,74 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/fieldseal/fieldseal/bridge/status"
+	"github.com/fieldseal/fieldseal/bridge/stream"
+	"github.com/fieldseal/fieldseal/policy/approval"
+)
+
+// accept keeps what the configuration was held against, before anything of it is
+// used. It has the state folder for itself, and looks once more: another process
+// may have accepted something since the configuration was read.
+func (g *Gateway) accept() error {
+	a := g.config.Approved
+	if a == nil {
+		return errors.New("nobody approved the configuration: policy and trust file take effect with the signatures of their approvers only")
+	}
+	store, err := approval.Open(g.config.State)
+	if err != nil {
+		return err
+	}
+	if a.Change != nil {
+		changed, err := store.Change(a.Change)
+		if err != nil {
+			return err
+		}
+		if changed {
+			s := store.Set()
+			g.happened("approvers-changed", fmt.Sprintf("revision %d: %d of %s", s.Revision, s.Threshold, strings.Join(s.Names(), ", ")))
+		}
+	}
+	before := store.Accepted()
+	if _, err := store.Keep(a.Policy, a.Trust); err != nil {
+		return fmt.Errorf("cannot accept policy and trust file: %w", err)
+	}
+	after := store.Accepted()
+	if after.PolicyRevision != before.PolicyRevision {
+		g.happened("policy-accepted", fmt.Sprintf("revision %d, signed by %s", after.PolicyRevision, strings.Join(a.PolicyBy, ", ")))
+	}
+	if after.TrustRevision != before.TrustRevision {
+		g.happened("trust-accepted", fmt.Sprintf("revision %d, signed by %s", after.TrustRevision, strings.Join(a.TrustBy, ", ")))
+	}
+	for _, r := range a.Refused {
+		g.logger.Error(r.Kind+" refused", "error", r.Problem.String())
+		g.events.write(stream.Event{Name: r.Kind + "-refused", Text: r.Problem.String()})
+	}
+	for _, u := range g.config.Unapproved {
+		names := strings.Join(u.Points, ",")
+		g.logger.Warn("points leave less openly than their file says", "machine", u.Machine, "points", names, "why", u.Why)
+		g.events.write(stream.Event{Name: "points-not-approved", Machine: u.Machine, Point: names, Text: u.Why})
+	}
+	return nil
+}
+
+func (g *Gateway) happened(name, text string) {
+	g.logger.Info(name, "text", text)
+	g.events.write(stream.Event{Name: name, Text: text})
+}
+
+// approved tells what is in force, and what was refused.
+func (g *Gateway) approved(out *status.Gateway) {
+	a := g.config.Approved
+	out.Policy.ApprovedBy = a.PolicyBy
+	out.Trust = status.Trust{Revision: g.config.Trust.Revision, ApprovedBy: a.TrustBy}
+	for _, r := range a.Refused {
+		out.Refused = append(out.Refused, status.Refused{File: r.Kind, Problem: r.Problem.String()})
+	}
+	for _, u := range g.config.Unapproved {
+		out.Unapproved = append(out.Unapproved, status.Unapproved{Machine: u.Machine, Points: u.Points, Why: u.Why})
+	}
+}
