@@ -1,7 +1,8 @@
 // Package interop tests Fieldseal against other people's programs: a Modbus
-// server on libmodbus, an OPC UA server on node-opcua, nats-server, and openssl
-// as the plant's authority. The gateway and who opens its data are processes
-// too, and are set up with the commands that a user types.
+// server on libmodbus, an OPC UA server on node-opcua, nats-server, openssl as
+// the plant's authority, and podman; tcpdump listens to the wires. The gateway
+// and who opens its data are processes too, and are set up with the commands
+// that a user types.
 //
 // Its tests and the kit they stand on are behind the build tag interop:
 //

@@ -33,8 +33,11 @@ func program(t testing.TB) string {
 	return path
 }
 
-// environment keeps the race detector from waiting a second at each end.
-func environment() []string { return append(os.Environ(), "GORACE=atexit_sleep_ms=0") }
+// environment keeps the race detector from waiting a second at each end, and
+// fieldseal open from remembering approvers from one test to the next.
+func environment() []string {
+	return append(os.Environ(), "GORACE=atexit_sleep_ms=0", "XDG_CONFIG_HOME=", "HOME=")
+}
 
 // result is what a command printed, and its exit code.
 type result struct {
@@ -80,6 +83,7 @@ type sample struct {
 	Value    json.RawMessage `json:"value"` // none where the machine gave none
 	Unit     string          `json:"unit"`
 	Quality  string          `json:"quality"`
+	Payload  []byte          `json:"payload"` // what the machine encrypted itself
 	Sealed   bool            `json:"sealed"`
 	Sequence uint64          `json:"sequence"`
 	Proof    string          `json:"proof"`

@@ -12,8 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -34,7 +36,8 @@ type nodeOPCUA struct {
 	t        testing.TB
 	own      *sim.OPCUAIdentity
 	client   *sim.OPCUAIdentity
-	endpoint string
+	endpoint string // the same for its whole life
+	options  nodeOPCUAOptions
 	p        *process
 	in       io.Writer
 }
@@ -46,13 +49,16 @@ type nodeOPCUAOptions struct {
 	Certificate string   `json:"certificate"`
 	Key         string   `json:"key"`
 	URI         string   `json:"uri"`
-	Trust       string   `json:"trust"`
+	Trust       string   `json:"trust"` // the client's certificate; it may come later
 	Policies    []string `json:"policies"`
 	Modes       []string `json:"modes"`
 	Anonymous   bool     `json:"anonymous"`
 	User        string   `json:"user"`
 	Password    string   `json:"password"`
-	Canary      string   `json:"canary"`
+	Canary      string   `json:"canary"` // a secret to look for upstream
+	Plate       string   `json:"plate"`  // a text that is public
+	Sealed      []byte   `json:"sealed"` // what the machine encrypted itself
+	Counter     uint32   `json:"counter"`
 	Limit       int      `json:"limit"`
 	Advertised  []string `json:"advertised,omitempty"`
 }
@@ -72,25 +78,42 @@ func startNodeOPCUA(t testing.TB, change func(*nodeOPCUAOptions)) *nodeOPCUA {
 	require.NoError(t, os.WriteFile(o.Key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: s.own.PKCS8()}), 0o600))
 	require.NoError(t, os.WriteFile(o.Trust, s.client.Certificate, 0o600))
 	change(&o)
-	words, err := json.Marshal(o)
-	require.NoError(t, err)
-	cmd := exec.Command("node", filepath.Join("nodeopcua", "server.js"), string(words))
-	stdin, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	s.in = stdin
-	s.p = start(t, "node-opcua", cmd)
-	ran("node-opcua", s.p.line(t, "node-opcua "))
-	s.endpoint = "opc.tcp://127.0.0.1:" + s.p.line(t, "listening ")
+	s.options = o
+	s.start()
 	return s
 }
 
-// tell gives the server a command and waits until it is done. A command is given
-// once.
-func (s *nodeOPCUA) tell(command string) {
+// start starts the process, also after it was killed: on the same port.
+func (s *nodeOPCUA) start() {
+	s.t.Helper()
+	words, err := json.Marshal(s.options)
+	require.NoError(s.t, err)
+	cmd := exec.Command("node", filepath.Join("nodeopcua", "server.js"), string(words))
+	stdin, err := cmd.StdinPipe()
+	require.NoError(s.t, err)
+	s.in = stdin
+	s.p = start(s.t, "node-opcua", cmd)
+	ran("node-opcua", s.p.line(s.t, "node-opcua "))
+	port := s.p.line(s.t, "listening ")
+	s.endpoint = "opc.tcp://127.0.0.1:" + port
+	s.options.Port, err = strconv.Atoi(port)
+	require.NoError(s.t, err)
+}
+
+// kill ends the process without a word to its clients. Its next life counts from
+// there on.
+func (s *nodeOPCUA) kill(counter uint32) {
+	s.p.stop(syscall.SIGKILL)
+	s.options.Counter = counter
+}
+
+// tell gives the server a command, waits until it is done, and gives the answer.
+// A command is given once.
+func (s *nodeOPCUA) tell(command string) string {
 	s.t.Helper()
 	_, err := fmt.Fprintln(s.in, command)
 	require.NoError(s.t, err)
-	s.p.line(s.t, "done "+command)
+	return s.p.line(s.t, "done "+command)
 }
 
 // spec describes the endpoint.

@@ -23,7 +23,8 @@ const startTimeout = 30 * time.Second
 const everyLine = 1 << 30
 
 // process is a peer that runs in its own process group. What it prints on both
-// outputs is kept, and shown where the test fails.
+// outputs is kept, and shown where the test fails; a command that says where its
+// output goes keeps to that.
 type process struct {
 	name string
 	cmd  *exec.Cmd
@@ -37,7 +38,9 @@ type process struct {
 func start(t testing.TB, name string, cmd *exec.Cmd) *process {
 	t.Helper()
 	p := &process{name: name, cmd: cmd, log: newLines(), done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = p.log, p.log
+	if cmd.Stderr = p.log; cmd.Stdout == nil {
+		cmd.Stdout = p.log
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Start(); err != nil {

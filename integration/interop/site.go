@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,6 +16,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/configs"
+	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
 const (
@@ -52,6 +56,9 @@ type siteOptions struct {
 	broker *NATS
 	units  []unit
 	poll   string // every point's period
+
+	machines    map[string]string // files of other machines, by their names
+	credentials map[string]string // what those name
 }
 
 // newSite makes a site as the manual tells an engineer to: with fieldseal's own
@@ -65,7 +72,8 @@ func newSite(t testing.TB, o siteOptions) *site {
 	require.NoError(t, err)
 	s.write("hub-ca.pem", string(ca))
 
-	said := must(t, "keys", "init", "-c", s.path("gateway.yaml"))
+	anna := s.approver()
+	said := must(t, "keys", "init", "-c", s.path("gateway.yaml"), "--approver", anna+".pub")
 	gatewayLine := after(t, said, "under gateways:\n")
 	s.signing = strings.TrimSpace(must(t, "keys", "export", "signing", "-c", s.path("gateway.yaml")))
 	assert.Contains(t, gatewayLine, fmt.Sprintf("%q", s.signing))
@@ -79,9 +87,46 @@ func newSite(t testing.TB, o siteOptions) *site {
 	for _, u := range o.units {
 		s.write(filepath.Join("machines", u.name+".yaml"), fmt.Sprintf(machineYAML, u.name, u.server.Addr, u.id, o.poll))
 	}
+	for name, text := range o.machines {
+		s.write(filepath.Join("machines", name+".yaml"), text)
+	}
+	for name, secret := range o.credentials {
+		s.write(filepath.Join("state", "credentials", name), secret)
+	}
+	s.approve()
+	s.write("approvers", must(t, "policy", "show", "--approvers", "-c", s.path("gateway.yaml")))
 	checked := must(t, "check", "-c", s.path("gateway.yaml"))
-	assert.Contains(t, checked, fmt.Sprintf("fine: %d machine", len(o.units)))
+	assert.Contains(t, checked, fmt.Sprintf("fine: %d machine", len(o.units)+len(o.machines)))
 	return s
+}
+
+// approver makes the key of the one who approves, in a folder of her own.
+func (s *site) approver() string {
+	s.t.Helper()
+	home := s.path("people", "anna")
+	require.NoError(s.t, os.MkdirAll(home, 0o700))
+	must(s.t, "keys", "approver", "anna", "-o", home)
+	return filepath.Join(home, "anna.approver")
+}
+
+// approve has her sign policy and trust file as they stand.
+func (s *site) approve() {
+	s.t.Helper()
+	must(s.t, "policy", "sign", "--yes", "--key", s.path("people", "anna", "anna.approver"), "-c", s.path("gateway.yaml"))
+}
+
+// signTrust has her sign another trust file, which no gateway has.
+func (s *site) signTrust(name string) {
+	s.t.Helper()
+	trust, problems := configs.LoadTrust(s.path(name))
+	require.NotNil(s.t, trust, problems)
+	key, err := os.ReadFile(s.path("people", "anna", "anna.approver"))
+	require.NoError(s.t, err)
+	secret, err := approval.ParseSecret(string(key))
+	require.NoError(s.t, err)
+	signed, err := approval.Sign(nil, trust.Approval().Text(), secret)
+	require.NoError(s.t, err)
+	s.write(name+configs.SignatureSuffix, string(signed))
 }
 
 // after gives the line that follows a text.
@@ -196,12 +241,19 @@ type streamStatus struct {
 func (s *streamStatus) name() string { return gatewayName + "/" + s.Machine + "/" + s.Level }
 
 type machineStatus struct {
-	Name    string         `json:"name"`
-	State   string         `json:"state"`
-	Error   string         `json:"error"`
-	Points  map[string]int `json:"points"`
+	Name      string         `json:"name"`
+	State     string         `json:"state"`
+	Security  string         `json:"security"`
+	Mechanism string         `json:"mechanism"`
+	Error     string         `json:"error"`
+	Points    map[string]int `json:"points"`
+	Unread    []struct {
+		Point  string `json:"point"`
+		Status string `json:"status"`
+	} `json:"unread"`
 	Samples struct {
 		Taken uint64 `json:"taken"`
+		Bad   uint64 `json:"bad"`
 	} `json:"samples"`
 }
 
@@ -246,6 +298,9 @@ func (s *site) openArgs(identity string, more ...string) []string {
 	args := []string{"open", "--nats", s.broker.URL, "--ca", s.broker.Certs.CA, "--cert", s.reader.Cert, "--key", s.reader.Key}
 	if identity != "" {
 		args = append(args, "-i", identity)
+	}
+	if slices.Contains(more, "--trust") {
+		args = append(args, "--approvers", s.path("approvers"))
 	}
 	return append(args, more...)
 }
@@ -311,6 +366,8 @@ default: restricted
 
 released:
   - {points: ["*/state", "*/nameplate"], why: "Andon board, no recipe content"}
+
+passthrough: {accept: [cose], if_readable: seal}
 
 exceptions:
   - {allow: connection-not-encrypted, points: ["press-*/*"], why: "Modbus stays on the loopback interface", until: %s}

@@ -27,6 +27,8 @@ type plant struct {
 	units  []unit
 
 	secret, plate, unlabelled, unreleased string // what the units' texts are
+
+	more []string // further secrets
 }
 
 // newPlant starts all but the gateway.
@@ -178,7 +180,7 @@ func (p *plant) sealed(t *testing.T, texts map[string]string) {
 		size += len(m.raw)
 	}
 	var stateSize, diskSize int64
-	for _, secret := range []string{p.secret, p.unlabelled, p.unreleased} {
+	for _, secret := range append([]string{p.secret, p.unlabelled, p.unreleased}, p.more...) {
 		for _, m := range messages {
 			assert.False(t, sees(m.raw, secret), "%s number %s holds a secret", m.Subject, m.Header.Get("Fieldseal-Sequence"))
 		}

@@ -165,12 +165,13 @@ func (p *plant) otherTrust(t *testing.T) string {
 	gateway, err := os.ReadFile(p.site.path("gateway.yaml"))
 	require.NoError(t, err)
 	o.write("gateway.yaml", string(gateway))
-	must(t, "keys", "init", "-c", o.path("gateway.yaml"))
+	must(t, "keys", "init", "-c", o.path("gateway.yaml"), "--approver", p.site.path("people", "anna", "anna.approver.pub"))
 	key := strings.TrimSpace(must(t, "keys", "export", "signing", "-c", o.path("gateway.yaml")))
 	trust, err := os.ReadFile(p.site.path("trust.yaml"))
 	require.NoError(t, err)
 	require.Contains(t, string(trust), p.site.signing)
 	p.site.write("other-trust.yaml", strings.ReplaceAll(string(trust), p.site.signing, key))
+	p.site.signTrust("other-trust.yaml")
 	return p.site.path("other-trust.yaml")
 }
 

@@ -5,7 +5,9 @@
 // It says "node-opcua VERSION" and "listening PORT" when it is ready, and takes
 // one command a line: "restart" ends the server and starts it anew on the same
 // port, "stop" ends it, "start" starts it, "missing" adds the node that was
-// missing. Each is answered with "done COMMAND". It ends with its stdin.
+// missing, "trust" trusts the client's certificate, which came late, "still"
+// stops the counter. Each is answered with "done COMMAND", and "still" with what
+// the counter counted to. It ends with its stdin.
 "use strict";
 
 const fs = require("fs");
@@ -17,17 +19,22 @@ const options = JSON.parse(process.argv[2]);
 const { DataType, Variant, VariantArrayType, StatusCodes } = opcua;
 
 let server;
+let pki;
 let port = options.port;
-let counter = 0;
+let counter = options.counter;
+
+async function trust() {
+  await pki.trustCertificate(fs.readFileSync(options.trust));
+}
 
 async function start() {
-  const pki = new opcua.OPCUACertificateManager({
+  pki = new opcua.OPCUACertificateManager({
     rootFolder: path.join(options.folder, "pki"),
     automaticallyAcceptUnknownCertificate: false,
   });
   await pki.initialize();
-  if (options.trust) {
-    await pki.trustCertificate(fs.readFileSync(options.trust));
+  if (fs.existsSync(options.trust)) {
+    await trust();
   }
   server = new opcua.OPCUAServer({
     hostname: "127.0.0.1",
@@ -68,6 +75,8 @@ function populate(space) {
   server.ticking = setInterval(tick, 500);
 
   add("s=Line1.Recipe.Name", "String", fixed(DataType.String, options.canary));
+  add("s=Nameplate", "String", fixed(DataType.String, options.plate));
+  add("s=SealedLog", "ByteString", fixed(DataType.ByteString, Buffer.from(options.sealed || "", "base64")));
   add("i=7013", "Int32", fixed(DataType.Int32, -7));
   add("s=Line1.Mixer.Running", "Boolean", fixed(DataType.Boolean, true));
   add('s="DB_Drv"."Drv"[1]', "Float", fixed(DataType.Float, 1.5));
@@ -95,6 +104,11 @@ async function stop() {
 
 const commands = {
   start,
+  trust,
+  still: async () => {
+    clearInterval(server.ticking);
+    return counter;
+  },
   stop,
   restart: async () => {
     await stop();
@@ -108,8 +122,8 @@ async function main() {
   console.log("node-opcua " + require("node-opcua/package.json").version);
   console.log("listening " + port);
   for await (const line of readline.createInterface({ input: process.stdin })) {
-    await commands[line]();
-    console.log("done " + line);
+    const answer = await commands[line]();
+    console.log("done " + line + (answer === undefined ? "" : " " + answer));
   }
   process.exit(0);
 }
