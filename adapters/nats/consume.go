@@ -40,7 +40,8 @@ type ConsumeConfig struct {
 // Consume calls fn with each message of the stream, in the order of the stream,
 // once. It reconnects by itself and goes on where it was. It returns nil at the
 // end asked for, else the error of fn or of ctx, or an *envelope.Fault where
-// trying again cannot help.
+// trying again cannot help. Whoever asked for an end and cannot even begin gets
+// the reason at once.
 func Consume(ctx context.Context, cfg ConsumeConfig, fn func(envelope.Message) error) error {
 	if cfg.Name == "" {
 		cfg.Name = "fieldseal open"
@@ -73,8 +74,10 @@ func Consume(ctx context.Context, cfg ConsumeConfig, fn func(envelope.Message) e
 			return ctx.Err()
 		case fault(err) != nil:
 			return fault(err)
+		case cfg.UntilEnd && !c.begun:
+			return err
 		}
-		cfg.Logger.Warn("reading is interrupted", "error", err)
+		cfg.Logger.Warn("reading is interrupted; trying again", "error", err)
 		select {
 		case <-time.After(c.pause.NextBackOff()):
 		case <-ctx.Done():

@@ -140,3 +140,14 @@ func TestConsumeStreamMadeAgain(t *testing.T) {
 	c.position(jetstream.StreamState{FirstSeq: 1, LastSeq: 2})
 	require.EqualValues(t, 1, c.next)
 }
+
+// Whoever reads up to the end and finds no server is told so; the others wait.
+func TestConsumeCannotBegin(t *testing.T) {
+	s := plant(t, natstest.Options{})
+	cc := consumeConfig(config(t, s))
+	s.Close()
+	cc.FromStart, cc.UntilEnd = true, true
+	err := Consume(t.Context(), cc, func(envelope.Message) error { return nil })
+	require.ErrorContains(t, err, "cannot connect to "+cc.Servers[0])
+	require.ErrorContains(t, err, "connection refused")
+}

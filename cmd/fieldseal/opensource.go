@@ -43,8 +43,12 @@ func (o *openOptions) natsSource() (func(context.Context, *printer) error, error
 		return nil, err
 	}
 	return func(ctx context.Context, p *printer) error {
+		logger, err := newLogger(p.stderr)
+		if err != nil {
+			return err
+		}
 		return nats.Consume(ctx, nats.ConsumeConfig{
-			Servers: o.servers, Stream: o.stream, Prefix: o.prefix, TLS: config, FromStart: true, UntilEnd: o.end,
+			Servers: o.servers, Stream: o.stream, Prefix: o.prefix, TLS: config, FromStart: true, UntilEnd: o.end, Logger: logger,
 			Foreign: func(err error) { p.foreign++; fmt.Fprintln(p.stderr, "fieldseal: not a message of fieldseal:", err) },
 		}, p.message)
 	}, nil
