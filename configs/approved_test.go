@@ -228,6 +228,42 @@ func TestBrokenPolicyLeavesTheAcceptedOne(t *testing.T) {
 	require.Nil(t, c, "no trust file knows it")
 }
 
+// A note for the same file that says more is another content of its revision;
+// one that does not say what the file does is of no use, whoever signed it.
+func TestNotesThatSayMore(t *testing.T) {
+	o := newOffice(t, 1, "anna")
+	o.sign("policy trust", o.secrets[0])
+	o.start()
+	o.edit("machines/press-3.yaml", "name: ram-force,", "name: ram-force, sensitivity: internal,")
+	o.sign("policy", o.secrets[0])
+	c, problems := o.start()
+	assert.Contains(t, strings.Join(problems, "\n"), "this revision was accepted with other content: revision 17 of the policy (revision 17 goes on)")
+	assert.Contains(t, strings.Join(problems, "\n"), "note: ram-force does not leave as this file says")
+	assert.Len(t, c.Unapproved, 1)
+	assert.Equal(t, "restricted", c.Machines[0].Points[0].Label)
+
+	o.edit("policy.yaml", "revision: 17", "revision: 18")
+	o.edit("trust.yaml", "revision: 4", "revision: 5")
+	draft, _ := Load(o.path("gateway.yaml"), at("2026-11-22"))
+	says := approval.OfPolicy(&draft.Policy, draft.Table())
+	says.Levels[1].To = []string{"engineering"}
+	trust := draft.Trust.Approval()
+	trust.Recipients[0].Only = []string{"pump/*"}
+	for path, a := range map[string]*approval.Approval{"policy.yaml": says, "trust.yaml": trust} {
+		signed, err := approval.Sign(nil, a.Text(), o.secrets[0])
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(o.path(path)+SignatureSuffix, signed, 0o644))
+	}
+	c, problems = o.start()
+	assert.Equal(t, 17, c.Policy.Revision)
+	assert.Equal(t, 4, c.Trust.Revision)
+	require.Len(t, c.Approved.Refused, 2)
+	assert.Contains(t, c.Approved.Refused[0].Problem.What, "have it signed with this version")
+	assert.Contains(t, c.Approved.Refused[1].Problem.What, "it is signed, and cannot take effect: ")
+	trusted, _, _ := OpenTrust(o.path("trust.yaml"), o.store)
+	assert.Nil(t, trusted, problems)
+}
+
 func TestChangeOfApprovers(t *testing.T) {
 	o := newOffice(t, 2, "anna", "ben", "carl")
 	anna, ben, carl := o.secrets[0], o.secrets[1], o.secrets[2]

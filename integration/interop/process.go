@@ -17,7 +17,7 @@ import (
 )
 
 // startTimeout is how long a peer may take to be ready, on a busy machine.
-const startTimeout = 30 * time.Second
+const startTimeout = time.Minute
 
 // everyLine is more lines than a process prints.
 const everyLine = 1 << 30

@@ -127,7 +127,7 @@ func (m *mixers) follow(t *testing.T) {
 func (m *mixers) counts(t *testing.T, machine string) []uint32 {
 	t.Helper()
 	printed := slices.DeleteFunc(m.reader.log.last(everyLine), func(line string) bool {
-		return !strings.HasPrefix(line, "{") || !strings.HasSuffix(line, "}") // what it says of itself, and half a line
+		return !strings.Contains(line, `"machine":"`+machine+`","point":"counter"`) || !strings.HasSuffix(line, "}") // half a line
 	})
 	return result{stdout: strings.Join(printed, "\n")}.parse(t).counters(t, machine)
 }
