@@ -49,7 +49,7 @@ endif
 
 interop: ## against the programs of others; installs them first
 	./integration/interop/install.sh
-	$(GO) test -tags interop -race -count=1 -v ./integration/interop/...
+	$(GO) test -tags interop -race -count=1 -timeout 20m -v ./integration/interop/...
 
 lint: $(GOLANGCI) ## linters and gofumpt
 	$(GOLANGCI) config verify

@@ -275,12 +275,16 @@ func await(ts *testscript.TestScript, args []string, file string, look func() (s
 	}
 }
 
-// sigterm sends SIGTERM to what runs in the background:
+// signalAll sends a signal to what runs in the background:
 //
-//	sigterm
-func sigterm(ts *testscript.TestScript, _ bool, _ []string) {
+//	signal TERM|HUP
+func signalAll(ts *testscript.TestScript, _ bool, args []string) {
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP}
+	if len(args) != 1 || signals[args[0]] == 0 {
+		ts.Fatalf("usage: signal TERM|HUP")
+	}
 	for _, c := range ts.BackgroundCmds() {
-		if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+		if err := c.Process.Signal(signals[args[0]]); err != nil {
 			ts.Fatalf("%v", fmt.Errorf("cannot signal %s: %w", c.Path, err))
 		}
 	}

@@ -49,7 +49,7 @@ func TestScript(t *testing.T) {
 			"variable":     variable,
 			"wait-status":  waitStatus,
 			"wait-metrics": waitMetrics,
-			"sigterm":      sigterm,
+			"signal":       signalAll,
 			"exits":        exits,
 		},
 	})
