@@ -25,19 +25,15 @@ func SignCheckpoint(sg Signer, h *Head, closing bool, now time.Time) ([]byte, er
 	case uint64(len(h.Digests)) != h.Sequence-h.CheckpointSequence || len(h.Digests) > MaxDigests:
 		return nil, fmt.Errorf("cannot sign a checkpoint of %v: the head has not every digest", h.Stream)
 	}
-	p := appendHead(make([]byte, 0, 256+16*len(h.Digests)), cborArray, 12)
-	p = appendStream(p, &h.Stream)
-	p = appendEpoch(p, &h.Epoch)
-	p = appendUint(p, h.Sequence+1)
-	p = appendUint(p, h.CheckpointSequence+1)
-	p = appendBytes(p, h.Checkpoint[:])
-	p = appendBool(p, closing)
-	p = appendInt(p, now.UnixNano())
-	p = appendHead(p, cborBytes, uint64(16*len(h.Digests)))
-	for i := range h.Digests {
-		p = append(p, h.Digests[i][:]...)
+	p := checkpoint{
+		stream: h.Stream, epoch: h.Epoch, sequence: h.Sequence + 1, first: h.CheckpointSequence + 1, previous: h.Checkpoint,
+		closing: closing, time: now.UnixNano(), digests: make([]byte, 0, 16*len(h.Digests)),
 	}
-	return appendSign1(make([]byte, 0, len(p)+192), sg, typCheckpoint, p)
+	for i := range h.Digests {
+		p.digests = append(p.digests, h.Digests[i][:]...)
+	}
+	payload := p.append(make([]byte, 0, 256+len(p.digests)))
+	return appendSign1(make([]byte, 0, len(payload)+192), sg, typCheckpoint, payload)
 }
 
 // checkpoint is the payload of one, as it was read.
@@ -50,6 +46,17 @@ type checkpoint struct {
 	closing  bool
 	time     int64
 	digests  []byte // 16 bytes each, from first on, up to sequence-1
+}
+
+func (p *checkpoint) append(b []byte) []byte {
+	b = appendStream(appendHead(b, cborArray, 12), &p.stream)
+	b = appendEpoch(b, &p.epoch)
+	b = appendUint(b, p.sequence)
+	b = appendUint(b, p.first)
+	b = appendBytes(b, p.previous[:])
+	b = appendBool(b, p.closing)
+	b = appendInt(b, p.time)
+	return appendBytes(b, p.digests)
 }
 
 func parseCheckpoint(s *sign1) (p checkpoint, err error) {
@@ -107,14 +114,17 @@ func SignLoss(sg Signer, l Loss) ([]byte, error) {
 	case l.First == 0 || l.Last < l.First:
 		return nil, fmt.Errorf("cannot sign a loss of %v: %d to %d is no range", l.Stream, l.First, l.Last)
 	}
-	p := appendHead(nil, cborArray, 10)
-	p = appendStream(p, &l.Stream)
-	p = appendEpoch(p, &l.Epoch)
-	p = appendUint(p, l.First)
-	p = appendUint(p, l.Last)
-	p = appendText(p, clip(l.Reason, MaxName))
-	p = appendInt(p, l.Time.UnixNano())
-	return appendSign1(nil, sg, typLoss, p)
+	l.Reason = clip(l.Reason, MaxName)
+	return appendSign1(nil, sg, typLoss, l.append(nil))
+}
+
+func (l *Loss) append(b []byte) []byte {
+	b = appendStream(appendHead(b, cborArray, 10), &l.Stream)
+	b = appendEpoch(b, &l.Epoch)
+	b = appendUint(b, l.First)
+	b = appendUint(b, l.Last)
+	b = appendText(b, l.Reason)
+	return appendInt(b, l.Time.UnixNano())
 }
 
 func parseLoss(s *sign1) (l Loss, err error) {

@@ -105,8 +105,14 @@ func (m *Message) check() error {
 	switch {
 	case m.Address.Kind < Data || m.Address.Kind > Event:
 		return fmt.Errorf("message of unknown kind %d", m.Address.Kind)
+	case m.Address.Kind == Statement && s.Gateway != "":
+		if s.Machine != "" || s.Level != "" || m.Address.Point != "" || m.Epoch.Number != 0 {
+			return errors.New("statement of one stream, point or epoch; it is the gateway's")
+		}
 	case s.Gateway == "" || s.Machine == "" || s.Level == "":
 		return errors.New("message without gateway, machine or level")
+	}
+	switch {
 	case max(len(s.Gateway), len(s.Machine), len(s.Level), len(m.Address.Point), len(m.ContentType)) > MaxName:
 		return fmt.Errorf("message with a name over %d bytes", MaxName)
 	case !utf8.ValidString(s.Gateway) || !utf8.ValidString(s.Machine) || !utf8.ValidString(s.Level) ||

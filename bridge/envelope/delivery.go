@@ -25,8 +25,9 @@ func (p Proof) String() string {
 	return fmt.Sprintf("proof(%d)", uint8(p))
 }
 
-// Delivery is one message as a consumer gets it, once. Key frames, checkpoints
-// and loss records give none: [Reader.Report] tells of them.
+// Delivery is one message as a consumer gets it, once. Key frames, checkpoints,
+// loss records and statements give none: [Reader.Report] and [Reader.Gateways]
+// tell of them.
 type Delivery struct {
 	Stream      Stream
 	Epoch       Epoch
@@ -40,5 +41,6 @@ type Delivery struct {
 	Unopened    bool     // sealed, and none of the identities can open it: there are no samples
 	Base        string   // what goes before each sample's name: "machine/"
 	Samples     []Sample // Kind Data
+	Catalogue   []Entry  // Kind Data that holds a catalogue and no samples; see [Reader.Entry]
 	Payload     []byte   // every other kind
 }

@@ -11,7 +11,8 @@ import (
 // ready for use, and the constant parts of what surrounds the ciphertext. Its
 // buffers are reused, so it is not for concurrent use.
 type frameKey struct {
-	aead   cipher.AEAD
+	opener opener
+	aead   cipher.AEAD // of a sealer
 	baseIV [nonceSize]byte
 	kid    KeyID
 	hash   [32]byte // SHA-256 of the key frame's Sign1 payload
@@ -21,12 +22,12 @@ type frameKey struct {
 }
 
 func newFrameKey(k *epochKey, hash [32]byte) (*frameKey, error) {
-	aead, err := newGCM(k.key[:])
+	aead, err := newOpener(k.key[:])
 	if err != nil {
 		return nil, err
 	}
 	t := k.thumbprint()
-	return &frameKey{aead: aead, baseIV: k.baseIV, kid: KeyID(t[:8]), hash: hash, aad: make([]byte, 0, 96)}, nil
+	return &frameKey{opener: aead, baseIV: k.baseIV, kid: KeyID(t[:8]), hash: hash, aad: make([]byte, 0, 96)}, nil
 }
 
 // appendFrameHeader appends the protected header of a data frame: {1: 3, 4: kid,
@@ -113,7 +114,7 @@ func (k *frameKey) open(dst []byte, f *frame) ([]byte, error) {
 		return nil, errors.New("it is under another key than its epoch's")
 	}
 	k.prepare(f.sequence)
-	plain, err := k.aead.Open(dst, k.nonce[:], f.ciphertext, k.aad)
+	plain, err := k.opener.Open(dst, k.nonce[:], f.ciphertext, k.aad)
 	if err != nil {
 		return nil, errors.New("it was changed, or is of another epoch or number")
 	}

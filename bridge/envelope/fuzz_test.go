@@ -110,7 +110,7 @@ func FuzzPack(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var n names
 		c := cursor{b: b}
-		base, samples := n.decodePack(&c)
+		base, samples := n.decodePack(&c, nil)
 		if c.end() != nil {
 			return
 		}
@@ -132,11 +132,12 @@ func FuzzClear(f *testing.F) {
 }
 
 // FuzzSigned reads the payloads behind a signature, as a hostile gateway would
-// write them.
+// write them. What is read is written again as it was.
 func FuzzSigned(f *testing.F) {
 	p := story(f, identity(f, X25519).Recipient())
-	for _, n := range []int{1, 4, 11} {
-		s, err := parseSign1(p.all[n-1].Body)
+	p.statement(nil)
+	for _, body := range [][]byte{p.all[0].Body, p.all[3].Body, p.all[10].Body, p.extra[0].Body} {
+		s, err := parseSign1(body)
 		require.NoError(f, err)
 		f.Add(s.payload)
 	}
@@ -144,10 +145,66 @@ func FuzzSigned(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if k, err := parseKeyFrame(&sign1{typ: typKeyFrame, payload: b}); err == nil {
 			_, _ = k.open([]*Identity{id})
+			require.Equal(t, k.protected, appendKeyHeader(nil, &k))
+			again := appendBytes([]byte{cborTag | 24, tagEncrypt, cborArray | 4}, k.protected)
+			again = appendBytes(append(again, cborMap|1, headerIV), k.iv)
+			again = appendHead(appendBytes(again, k.ciphertext), cborArray, uint64(len(k.recipients)))
+			for i := range k.recipients {
+				again = appendWrapped(again, &k.recipients[i])
+			}
+			require.Equal(t, b, again)
 		}
-		_, _ = parseCheckpoint(&sign1{typ: typCheckpoint, payload: b})
-		_, _ = parseLoss(&sign1{typ: typLoss, payload: b})
-		_, _ = parseEpochKey(b)
-		_, _ = parseFrame(b)
+		if c, err := parseCheckpoint(&sign1{typ: typCheckpoint, payload: b}); err == nil {
+			require.Equal(t, b, c.append(nil))
+		}
+		if l, err := parseLoss(&sign1{typ: typLoss, payload: b}); err == nil {
+			require.Equal(t, b, l.append(nil))
+		}
+		if s, err := parseStatement(&sign1{typ: typStatement, payload: b}); err == nil {
+			require.Equal(t, b, s.appendPayload(nil))
+		}
+		if k, err := parseEpochKey(b); err == nil {
+			require.Equal(t, b, k.appendCOSE(nil))
+		}
+	})
+}
+
+// FuzzCOSE reads the outermost structures: signatures and data frames.
+func FuzzCOSE(f *testing.F) {
+	p := story(f, identity(f, X25519).Recipient())
+	for i := range p.all {
+		f.Add(p.all[i].Body)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if s, err := parseSign1(b); err == nil {
+			again := appendBytes([]byte{cborTag | tagSign1, cborArray | 4}, s.protected)
+			again = appendBytes(appendBytes(append(again, cborMap), s.payload), s.signature)
+			require.Equal(t, b, again)
+		}
+		if m, err := parseFrame(b); err == nil {
+			k := frameKey{kid: m.kid}
+			again := appendBytes([]byte{cborTag | tagEncrypt0, cborArray | 3}, k.appendFrameHeader(nil, m.sequence))
+			require.Equal(t, b, appendBytes(append(again, cborMap), m.ciphertext))
+		}
+	})
+}
+
+func FuzzCatalogue(f *testing.F) {
+	for _, entries := range [][]Entry{nil, {{Name: "a"}}, {
+		{Name: "state", ID: "00ff", Unit: "kN", Texts: map[int64]string{0: "off", 24: "on", -1: "unknown"}, Tags: map[string]string{"": "x", "room": "2.17"}}, {Name: "z"},
+	}} {
+		b, err := AppendCatalogue(nil, "press-3/", entries)
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		base, entries, err := decodeCatalogue(b)
+		if err != nil {
+			return
+		}
+		again, err := AppendCatalogue(nil, base, entries)
+		require.NoError(t, err)
+		require.Equal(t, b, again)
+		require.LessOrEqual(t, len(b)-len(base), CatalogueBound(entries))
 	})
 }

@@ -34,6 +34,8 @@ func (h *Head) Note(m *Message) error {
 	}
 	fresh := h.Sequence == 0 || h.Closed
 	switch {
+	case m.Address.Kind == Statement:
+		return fmt.Errorf("statement noted in %v: it belongs to no stream", h.Stream)
 	case m.Address.Stream != h.Stream:
 		return fmt.Errorf("message of stream %v noted in %v", m.Address.Stream, h.Stream)
 	case m.Sequence != h.Sequence+1:

@@ -1,8 +1,6 @@
 package envelope
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -71,18 +69,6 @@ func parseEpochKey(b []byte) (k epochKey, err error) {
 	return k, nil
 }
 
-// newGCM gives AES-256-GCM with nonces of 12 bytes.
-func newGCM(key []byte) (cipher.AEAD, error) {
-	if len(key) != keySize {
-		return nil, errors.New("not a key of AES-256")
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, err
-	}
-	return cipher.NewGCM(block)
-}
-
 // keyFrame is a key frame as it was read: what the COSE_Encrypt inside the
 // COSE_Sign1 says. The slices alias what was read.
 type keyFrame struct {
@@ -148,13 +134,12 @@ func encStructure(dst []byte, context string, protected, external []byte) []byte
 
 // appendEncrypt appends the COSE_Encrypt (RFC 9052, 5.1) that carries k, encrypted
 // under cek, and cek encrypted to each recipient.
-func appendEncrypt(dst []byte, f *keyFrame, k *epochKey, cek, iv []byte, recipients []Recipient) ([]byte, error) {
-	aead, err := newGCM(cek)
+func appendEncrypt(dst []byte, f *keyFrame, k *epochKey, cek []byte, recipients []Recipient) ([]byte, error) {
+	protected := appendKeyHeader(nil, f)
+	iv, ciphertext, err := sealRandom(cek, k.appendCOSE(nil), encStructure(nil, "Encrypt", protected, nil))
 	if err != nil {
 		return dst, err
 	}
-	protected := appendKeyHeader(nil, f)
-	ciphertext := aead.Seal(nil, iv, k.appendCOSE(nil), encStructure(nil, "Encrypt", protected, nil))
 	dst = append(dst, cborTag|24, tagEncrypt, cborArray|4)
 	dst = appendBytes(dst, protected)
 	dst = appendBytes(append(dst, cborMap|1, headerIV), iv)
@@ -233,7 +218,7 @@ func (f *keyFrame) open(identities []*Identity) (k epochKey, err error) {
 
 // decrypt opens the COSE_Encrypt with its content key.
 func (f *keyFrame) decrypt(cek []byte) (k epochKey, err error) {
-	aead, err := newGCM(cek)
+	aead, err := newOpener(cek)
 	if err != nil {
 		return k, fmt.Errorf("cannot open key frame: %w", err)
 	}

@@ -18,8 +18,11 @@ type plant struct {
 	head   Head
 	sealer *Sealer
 	to     []Recipient
+	bare   bool // no padding
+	stated uint64
 	now    int64
 	all    []Message
+	extra  []Message // statements
 }
 
 func key(seed string) ed25519.PrivateKey {
@@ -60,7 +63,7 @@ func (p *plant) begin(e Epoch) {
 		p.putIn(e, Data, "", TypeClear, AppendClear(nil, "press-3/", p.samples(1)))
 		return
 	}
-	s, err := NewSealer(EpochConfig{Stream: p.head.Stream, Epoch: e, Recipients: p.to, Signer: p.signer, Pad: true})
+	s, err := NewSealer(EpochConfig{Stream: p.head.Stream, Epoch: e, Recipients: p.to, Signer: p.signer, Pad: !p.bare, Time: time.Unix(0, p.now)})
 	require.NoError(p.t, err)
 	body, err := s.KeyFrame(p.head.Sequence + 1)
 	require.NoError(p.t, err)
@@ -99,6 +102,29 @@ func (p *plant) lose(first, last uint64) {
 	body, err := SignLoss(p.signer, Loss{Stream: p.head.Stream, Epoch: p.head.Epoch, First: first, Last: last, Reason: "outbox full", Time: time.Unix(0, p.now)})
 	require.NoError(p.t, err)
 	p.put(LossRecord, "", TypeSigned, body)
+}
+
+// state is what the plant says of itself, in its next statement.
+func (p *plant) state() GatewayState {
+	p.stated++
+	return GatewayState{
+		Gateway: p.head.Stream.Gateway, Start: p.head.Epoch.Start, Instance: p.head.Epoch.Instance, Sequence: p.stated, Time: time.Unix(0, p.now),
+		Clock: ClockSynchronised, Interval: 10 * time.Second, Policy: sha256.Sum256([]byte("policy 17")),
+		AuditSize: 3, AuditHead: sha256.Sum256([]byte("audit")),
+		Heads: []StreamHead{{p.head.Stream.Machine, p.head.Stream.Level, p.head.Epoch, p.head.Sequence}},
+	}
+}
+
+// statement adds one to what is sent.
+func (p *plant) statement(change func(*GatewayState)) *Message {
+	s := p.state()
+	if change != nil {
+		change(&s)
+	}
+	m, err := SignStatement(p.signer, s)
+	require.NoError(p.t, err)
+	p.extra = append(p.extra, m)
+	return &p.extra[len(p.extra)-1]
 }
 
 func epoch(start uint64, number uint32) Epoch {

@@ -27,6 +27,22 @@ func (r ranges) has(n uint64) bool {
 	return i < len(r) && r[i].First <= n
 }
 
+// collapse makes one range of 1 … through.
+func (r *ranges) collapse(through uint64) {
+	if len(*r) > 0 && (*r)[0].First <= through {
+		r.add(1, through)
+		*r = slices.Clip(slices.Clone(*r))
+	}
+}
+
+// count gives how many numbers there are.
+func count(all []Range) (n uint64) {
+	for _, x := range all {
+		n += x.Last - x.First + 1
+	}
+	return n
+}
+
 // touches tells whether any of first … last is in the set.
 func (r ranges) touches(first, last uint64) bool {
 	i := r.find(first)

@@ -1,7 +1,7 @@
 package envelope
 
 import (
-	"slices"
+	"bytes"
 	"time"
 )
 
@@ -11,13 +11,21 @@ type candidate struct {
 	epoch    *epochState
 	digest   [16]byte
 	delivery Delivery
-	frame    frame // a sealed one that waits for its key; the ciphertext is a copy
+	frame    frame  // a sealed one that waits for its key; the ciphertext is a copy
+	plain    []byte // an opened one that waits for its signature
+	borrowed bool   // plain is the reader's, which uses it again
 
 	silent    bool // gives no delivery: key frame, loss record
+	member    bool // sealed under the epoch's key: a recipient made it, or the gateway
 	delivered bool // given as Pending or Unverified
 	signed    bool // its checkpoint came, and only its key frame did not
 	gone      bool // settled, or given up
-	cost      int
+
+	queue    *queue
+	arrival  uint64
+	position uint64
+	cost     int
+	made     int // of cost, what the stream and the epoch take that it began
 }
 
 // sealed tells whether the candidate waits for its key.
@@ -30,63 +38,98 @@ func (c *candidate) deliver(p Proof) Delivery {
 	if d.Unopened {
 		c.epoch.stream.unopened++
 	}
-	c.delivered = true
-	c.delivery = Delivery{Sequence: d.Sequence, Time: d.Time}
+	c.delivered, c.plain = true, nil
+	c.delivery = Delivery{Sequence: d.Sequence, Time: d.Time, Catalogue: d.Catalogue}
 	return d
 }
 
 // accept takes a message that is well-formed by itself. The candidate holds what
 // is specific to its kind.
-func (r *Reader) accept(m *Message, c *candidate) ([]Delivery, error) {
-	e, err := r.epochOf(m)
-	if err != nil {
-		return nil, err
+func (r *Reader) accept(m *Message, specific candidate) error {
+	e, made, err := r.epochOf(m)
+	if e == nil {
+		return err
 	}
-	c.epoch, c.digest = e, m.Digest()
+	c := &r.scratch // most need no more
+	*c = specific
+	c.epoch, c.digest, c.made = e, m.Digest(), made
 	d := &c.delivery
 	d.Stream, d.Epoch, d.Sequence, d.Kind = m.Address.Stream, m.Epoch, m.Sequence, m.Address.Kind
 	d.Point, d.ContentType, d.Time = m.Address.Point, m.ContentType, m.Time
-	if repeated, err := e.seen(m, c.digest); repeated || err != nil {
+	if repeated, err := r.seen(e, m, c.digest); repeated || err != nil {
 		r.forget(e)
-		return nil, err
+		return err
 	}
 	if c.sealed() && (e.state != noKeyFrame || len(r.options.Identities) == 0) {
-		if err := r.open(c); err != nil {
-			return nil, refuse(Tampered, m, "cannot open data frame: %v", err)
+		err := r.open(c)
+		if err == nil {
+			err = r.readable(c)
+		}
+		if err != nil {
+			r.forget(e)
+			return refuse(Tampered, m, "cannot open data frame: %v", err)
 		}
 	}
 	e.stream.highest = max(e.stream.highest, m.Sequence)
-	_, c.signed = e.decided[m.Sequence]
-	if out, ok := r.settle(c); ok {
-		e.release()
-		return out, nil
+	at := slot{e, m.Sequence}
+	_, c.signed = r.owed[at]
+	if r.settle(c) {
+		r.release(e)
+		r.tally(e)
+		return nil
 	}
-	e.waiting[m.Sequence] = append(e.waiting[m.Sequence], c)
-	var out []Delivery
-	if !c.sealed() && !c.silent && r.options.Now && len(e.waiting[m.Sequence]) == 1 {
-		out = []Delivery{c.deliver(Pending)}
+	if was, given := r.recent[at]; given && was == c.digest {
+		c.delivered = true // and given up before its signature came
+	}
+	r.wait(c)
+	return nil
+}
+
+// wait keeps a copy of the candidate until it can be settled.
+func (r *Reader) wait(scratch *candidate) {
+	c := new(candidate)
+	*c = *scratch
+	c.keep()
+	e, n := c.epoch, c.delivery.Sequence
+	r.makeRoom(e.waiting[n])
+	e.waiting.put(n, c)
+	if !c.sealed() && !c.silent && !c.delivered && r.options.Now && len(e.waiting[n]) == 1 && r.decode(c) == nil {
+		r.give(c, Pending)
 	}
 	r.hold(c)
-	return out, nil
 }
+
+// keep copies what was opened into memory that is not used again.
+func (c *candidate) keep() {
+	if c.borrowed {
+		c.plain, c.borrowed = bytes.Clone(c.plain), false
+	}
+}
+
+// give adds the delivery to what Read gives.
+func (r *Reader) give(c *candidate, p Proof) { r.arena.out = append(r.arena.out, c.deliver(p)) }
 
 // seen tells whether a message with this number was there before, and refuses
 // one that cannot be what the gateway sent under it.
-func (e *epochState) seen(m *Message, digest [16]byte) (repeated bool, err error) {
-	want, decided := e.decided[m.Sequence]
+func (r *Reader) seen(e *epochState, m *Message, digest [16]byte) (repeated bool, err error) {
+	done := e.done.has(m.Sequence)
+	want, decided := r.owed[slot{e, m.Sequence}]
+	if done {
+		want, decided = r.recent[slot{e, m.Sequence}]
+	}
+	forged := func(format string, args ...any) (bool, error) {
+		x := refuse(Forged, m, format, args...)
+		r.report(e.stream, e.id, x)
+		return false, x
+	}
 	switch {
-	case e.released && !e.done.has(m.Sequence):
-		r := refuse(Forged, m, "epoch %v is complete without it", e.id)
-		e.stream.report(e.id, r)
-		return false, r
+	case e.released && !done:
+		return forged("epoch %v is complete without it", e.id)
+	case decided && want != digest && !e.signed.has(m.Sequence):
+		return forged("another message has this number; without a trust file there is no telling which is the gateway's")
 	case decided && want != digest:
-		r := refuse(Forged, m, "another message has this number")
-		if !e.signed.has(m.Sequence) {
-			r.Reason += "; without a trust file there is no telling which is the gateway's"
-		}
-		e.stream.report(e.id, r)
-		return false, r
-	case e.done.has(m.Sequence):
+		return forged("another message has this number")
+	case done:
 		e.stream.duplicates++
 		return true, nil
 	case decided:
@@ -94,21 +137,28 @@ func (e *epochState) seen(m *Message, digest [16]byte) (repeated bool, err error
 	case e.signed.has(m.Sequence):
 		return false, refuse(GivenUp, m, "its signed digest was given up")
 	case e.stream.signed.has(m.Sequence):
-		r := refuse(Forged, m, "the gateway used this number in another epoch")
-		e.stream.report(e.id, r)
-		return false, r
+		return forged("the gateway used this number in another epoch")
 	case e.closed != 0 && m.Sequence > e.closed:
-		r := refuse(Forged, m, "epoch %v was closed at %d", e.id, e.closed)
-		e.stream.report(e.id, r)
-		return false, r
+		return forged("epoch %v was closed at %d", e.id, e.closed)
 	case e.waits(digest, m.Sequence):
 		return true, nil
-	case len(e.waiting[m.Sequence]) >= maxClaims:
-		r := refuse(Forged, m, "%d different messages claim this number", maxClaims)
-		e.stream.report(e.id, r)
-		return false, r
 	}
 	return false, nil
+}
+
+// makeRoom gives up one of the messages that claim a number, where they are too
+// many: the oldest of those that anybody may have made, or else the oldest.
+func (r *Reader) makeRoom(claims []*candidate) {
+	if len(claims) < maxClaims {
+		return
+	}
+	for _, c := range claims {
+		if !c.member {
+			r.giveUp(c)
+			return
+		}
+	}
+	r.giveUp(claims[0])
 }
 
 // waits tells whether the same message is waiting.
@@ -123,7 +173,7 @@ func (e *epochState) waits(digest [16]byte, n uint64) bool {
 }
 
 // open opens a sealed candidate whose epoch's key frame came, or that nobody
-// here can open.
+// here can open. What was sealed is in c.plain then, which r uses again.
 func (r *Reader) open(c *candidate) error {
 	e := c.epoch
 	if e.state != opened {
@@ -135,64 +185,108 @@ func (r *Reader) open(c *candidate) error {
 	if err != nil {
 		return err
 	}
-	r.plain = plain
-	p := cursor{b: plain}
-	base, samples := e.stream.names.decodePack(&p)
-	if p.wrong == "" && p.i < len(p.b) {
-		p.padding()
-	}
-	if err := p.end(); err != nil {
-		return err
-	}
-	for i := range samples {
-		if v := &samples[i].Value; v.data != nil {
-			v.data = append([]byte{}, v.data...) // r.plain is used again
-		}
-	}
-	c.delivery.Base, c.delivery.Samples = base, samples
-	c.frame = frame{}
+	r.plain, c.plain, c.borrowed = plain, plain, true
+	c.frame, c.member = frame{}, true
 	return nil
 }
 
-// settle delivers what waits for nothing, and tells whether it did.
-func (r *Reader) settle(c *candidate) (out []Delivery, ok bool) {
-	if c.sealed() || !c.signed && r.options.Trust != nil {
-		return nil, false
+// readable tells whether what open gave can be read. What need not wait is
+// decoded at once.
+func (r *Reader) readable(c *candidate) error {
+	if _, signed := r.owed[slot{c.epoch, c.delivery.Sequence}]; signed || r.options.Trust == nil {
+		return r.decode(c)
 	}
+	if c.plain == nil {
+		return nil
+	}
+	r.check.reset()
+	var d Delivery
+	return c.parse(&d, &r.check)
+}
+
+// decode reads what open gave, once.
+func (r *Reader) decode(c *candidate) error {
+	if c.plain == nil {
+		return nil
+	}
+	d := &c.delivery
+	if err := c.parse(d, &r.arena); err != nil {
+		d.Samples, d.Catalogue = nil, nil
+		return err
+	}
+	for i := range d.Samples {
+		if v := &d.Samples[i].Value; c.borrowed && !r.options.Reuse && v.data != nil {
+			v.data = append([]byte{}, v.data...)
+		}
+	}
+	c.plain = nil
+	return nil
+}
+
+// parse reads what was sealed. Only the gateway or another recipient can have
+// written what cannot be read.
+func (c *candidate) parse(d *Delivery, room *arena) error {
+	p := cursor{b: c.plain}
+	if len(c.plain) > 0 && c.plain[0]&0xe0 == cborMap {
+		d.Base, d.Catalogue = p.catalogue()
+	} else {
+		d.Base, d.Samples = c.epoch.stream.names.decodePack(&p, room)
+	}
+	if p.wrong == "" && p.i < len(p.b) {
+		p.padding()
+	}
+	return p.end()
+}
+
+// settle delivers what waits for nothing, and tells whether it did.
+func (r *Reader) settle(c *candidate) bool {
+	if c.sealed() || !c.signed && r.options.Trust != nil {
+		return false
+	}
+	s := c.epoch.stream
 	if !c.silent && !c.delivered {
 		proof := Signed
 		if !c.signed || r.options.Trust == nil {
 			proof = Unverified
 		}
-		out = []Delivery{c.deliver(proof)}
+		if r.decode(c) == nil { // as it was when it came
+			r.give(c, proof)
+		}
 	}
 	r.drop(c)
+	if len(c.delivery.Catalogue) > 0 {
+		r.learn(s, c.delivery.Catalogue)
+	}
+	if !c.silent && (s.oldest == 0 || s.oldest > c.delivery.Sequence) {
+		s.oldest = c.delivery.Sequence
+	}
 	for _, o := range c.epoch.waiting[c.delivery.Sequence] {
 		if o != c {
 			r.forged(o, "another message has this number")
 		}
 	}
-	c.epoch.settle(c.delivery.Sequence, c.digest)
-	return out, true
+	r.settled(c.epoch, c.delivery.Sequence, c.digest)
+	return true
 }
 
 // decide settles a number, now that its digest is signed: of the messages that
 // claim it one at most is the gateway's.
-func (r *Reader) decide(e *epochState, n uint64, digest [16]byte) (out []Delivery) {
-	if e.done.has(n) { // given up after it was delivered
-		if was, ok := e.decided[n]; ok && was != digest {
-			e.stream.report(e.id, &Refusal{Class: Forged, Sequence: n, Reason: "delivered as pending, and the gateway signed another one"})
+func (r *Reader) decide(e *epochState, n uint64, digest [16]byte) {
+	at := slot{e, n}
+	if e.done.has(n) {
+		return
+	}
+	if was, given := r.recent[at]; given { // as pending, and given up before its signature came
+		if was == digest && len(e.waiting[n]) == 0 {
+			r.settled(e, n, digest)
+			return
 		}
-		return nil
+		if was != digest {
+			r.report(e.stream, e.id, &Refusal{Class: Forged, Sequence: n, Reason: "delivered as pending, and the gateway signed another one"})
+		}
 	}
-	claims := e.waiting[n]
-	if len(claims) == 0 && len(e.decided) >= maxDecided {
-		e.stream.givenUp++
-		return nil
-	}
-	e.decided[n] = digest
 	var right *candidate
-	for _, c := range claims {
+	for _, c := range e.waiting[n] {
 		if c.digest == digest {
 			right = c
 			continue
@@ -201,91 +295,26 @@ func (r *Reader) decide(e *epochState, n uint64, digest [16]byte) (out []Deliver
 	}
 	if right == nil {
 		delete(e.waiting, n)
-		return nil
+		if len(r.owed) >= maxOwed && e.stream.share.owed >= maxOwed/r.gateways() {
+			r.lapse(e.stream)
+			return
+		}
+		r.owed[at] = digest
+		e.stream.share.owed++
+		return
 	}
 	e.waiting[n] = []*candidate{right}
 	right.signed = true
-	out, _ = r.settle(right)
-	return out
+	if !r.settle(right) {
+		r.owed[at] = digest // its key frame is missing still
+		e.stream.share.owed++
+	}
 }
 
 // forged puts away a message that turned out not to be the gateway's.
 func (r *Reader) forged(c *candidate, reason string) {
 	r.drop(c)
-	c.epoch.stream.report(c.epoch.id, &Refusal{Class: Forged, Sequence: c.delivery.Sequence, Reason: reason})
-}
-
-// hold puts a candidate into the queue, and gives up the oldest if there is no
-// room. What it holds of the message it copies.
-func (r *Reader) hold(c *candidate) {
-	if c.sealed() {
-		c.frame.ciphertext = slices.Clone(c.frame.ciphertext)
-	}
-	r.live++
-	r.queue = append(r.queue, c)
-	r.weigh(c)
-	for r.pending > r.options.MaxPending && len(r.queue) > 0 {
-		oldest := r.queue[0]
-		r.queue[0] = nil
-		r.queue = r.queue[1:]
-		if !oldest.gone {
-			r.giveUp(oldest)
-		}
-	}
-	if len(r.queue) > 2*r.live+64 {
-		r.queue = slices.DeleteFunc(r.queue, func(c *candidate) bool { return c.gone })
-	}
-}
-
-// weigh accounts for the memory that a candidate takes now.
-func (r *Reader) weigh(c *candidate) {
-	r.pending -= c.cost
-	c.cost = 512 + len(c.frame.ciphertext) + len(c.delivery.Payload) + 96*len(c.delivery.Samples)
-	for i := range c.delivery.Samples {
-		c.cost += len(c.delivery.Samples[i].Value.data)
-	}
-	r.pending += c.cost
-}
-
-// drop takes a candidate out of the account of what waits.
-func (r *Reader) drop(c *candidate) {
-	if c.cost > 0 && !c.gone {
-		r.pending -= c.cost
-		r.live--
-	}
-	c.gone = true
-}
-
-// giveUp lets go of a candidate that waited too long. Its number is missing from
-// then on, and counts when it comes again; if it was delivered, it is settled.
-func (r *Reader) giveUp(c *candidate) {
-	r.drop(c)
-	e, n := c.epoch, c.delivery.Sequence
-	e.waiting[n] = slices.DeleteFunc(e.waiting[n], func(o *candidate) bool { return o == c })
-	if len(e.waiting[n]) == 0 {
-		delete(e.waiting, n)
-	}
-	e.stream.givenUp++
-	if c.delivered {
-		for _, o := range e.waiting[n] {
-			r.drop(o)
-			e.stream.givenUp++
-		}
-		e.settle(n, c.digest)
-	}
-	r.forget(e)
-}
-
-// forget lets go of an epoch, and then of a stream, of which nothing is known:
-// anybody can make up their names.
-func (r *Reader) forget(e *epochState) {
-	s := e.stream
-	if e.low == 0 && e.refused == "" && e.state == noKeyFrame && len(e.waiting) == 0 && len(e.done) == 0 {
-		delete(s.epochs, e.id)
-	}
-	if len(s.epochs) == 0 && s.forged == 0 && len(s.losses) == 0 {
-		delete(r.streams, s.stream)
-	}
+	r.report(c.epoch.stream, c.epoch.id, &Refusal{Class: Forged, Sequence: c.delivery.Sequence, Reason: reason})
 }
 
 // unixTime gives Unix nanoseconds as a time.

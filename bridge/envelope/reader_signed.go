@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -9,51 +10,54 @@ import (
 )
 
 // readKeyFrame takes the key of an epoch, and opens what waited for it.
-func (r *Reader) readKeyFrame(m *Message) ([]Delivery, error) {
+func (r *Reader) readKeyFrame(m *Message) error {
 	s, err := parseSign1(m.Body)
 	if err != nil {
-		return nil, refuse(Malformed, m, "%v", err)
+		return refuse(Malformed, m, "%v", err)
 	}
 	f, err := parseKeyFrame(&s)
 	if err != nil {
-		return nil, refuse(Malformed, m, "%v", err)
+		return refuse(Malformed, m, "%v", err)
 	}
 	if err := r.options.Trust.verify(m, &s, f.when()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := f.belongs(m); err != nil {
-		return nil, refuse(Tampered, m, "%v", err)
+		return refuse(Tampered, m, "%v", err)
 	}
-	e, err := r.epochOf(m)
-	if err != nil {
-		return nil, err
+	e, _, err := r.epochOf(m)
+	if e == nil {
+		return err
 	}
 	if r.options.Trust != nil {
-		if err := e.admit(m, f.sequence, f.sequence); err != nil {
-			return nil, err
+		if err := r.admit(e, m, f.sequence, f.sequence); err != nil {
+			return err
 		}
 	}
 	if e.state != noKeyFrame {
 		if e.keyFrame != f.hash && r.options.Trust == nil {
-			return nil, e.refuse(Forged, m, "epoch %v has another key frame; without a trust file there is no telling which is the gateway's", e.id)
+			return r.refuse(e, Forged, m, "epoch %v has another key frame; without a trust file there is no telling which is the gateway's", e.id)
 		}
 		if e.keyFrame != f.hash {
-			return nil, e.refuse(Clone, m, "epoch %v has another key frame", e.id)
+			return r.refuse(e, Clone, m, "epoch %v has another key frame", e.id)
 		}
-		return r.accept(m, &candidate{silent: true})
+		return r.accept(m, candidate{silent: true, member: r.options.Trust != nil})
 	}
-	out, refusal := r.useKey(e, m, &f)
-	more, err := r.accept(m, &candidate{silent: true})
-	out = append(out, more...)
-	if refusal != nil {
-		err = refusal
+	refusal := r.useKey(e, m, &f)
+	if err := r.accept(m, candidate{silent: true, member: r.options.Trust != nil}); err != nil && refusal == nil {
+		return err
 	}
-	return out, err
+	return refusal
 }
 
 // useKey opens the key frame, and then what waited for it.
-func (r *Reader) useKey(e *epochState, m *Message, f *keyFrame) (out []Delivery, err error) {
+func (r *Reader) useKey(e *epochState, m *Message, f *keyFrame) (err error) {
 	e.keyFrame, e.state = f.hash, notOpened
+	if r.store != nil {
+		kept := *m
+		kept.Body = bytes.Clone(m.Body)
+		e.frame = &kept
+	}
 	if len(r.options.Identities) > 0 {
 		k, failed := f.open(r.options.Identities)
 		if failed == nil {
@@ -74,130 +78,148 @@ func (r *Reader) useKey(e *epochState, m *Message, f *keyFrame) (out []Delivery,
 	}
 	slices.Sort(waiting)
 	for _, n := range waiting {
-		out = append(out, r.unlock(e, n)...)
+		r.unlock(e, n)
 	}
-	return out, err
+	return err
 }
 
 // unlock opens the sealed messages that claim one number, and delivers what
 // then waits for nothing more.
-func (r *Reader) unlock(e *epochState, n uint64) (out []Delivery) {
-	claims := slices.Clone(e.waiting[n])
-	for _, c := range claims {
+func (r *Reader) unlock(e *epochState, n uint64) {
+	for _, c := range slices.Clone(e.waiting[n]) {
 		if !c.sealed() {
 			continue
 		}
-		if err := r.open(c); err != nil {
-			e.waiting[n] = slices.DeleteFunc(e.waiting[n], func(o *candidate) bool { return o == c })
-			r.forged(c, fmt.Sprintf("cannot open data frame: %v", err))
+		err := r.open(c)
+		if err == nil {
+			err = r.readable(c)
+		}
+		if err != nil {
+			e.remove(c)
+			r.drop(c)
+			r.report(e.stream, e.id, &Refusal{Class: Tampered, Sequence: n, Reason: fmt.Sprintf("cannot open data frame: %v", err)})
 			continue
 		}
+		c.keep()
 		r.weigh(c)
-	}
-	if len(e.waiting[n]) == 0 {
-		delete(e.waiting, n)
-		return nil
 	}
 	for _, c := range slices.Clone(e.waiting[n]) {
 		if c.gone {
 			continue
 		}
-		more, settled := r.settle(c)
-		out = append(out, more...)
-		if settled {
-			return out
+		if r.settle(c) {
+			return
 		}
 	}
-	if first := e.waiting[n][0]; r.options.Now && !first.delivered && !first.silent && !first.sealed() {
-		out = append(out, first.deliver(Pending))
+	if claims := e.waiting[n]; len(claims) > 0 && r.options.Now {
+		if first := claims[0]; !first.delivered && !first.silent && !first.sealed() && r.decode(first) == nil {
+			r.give(first, Pending)
+		}
 	}
-	return out
 }
 
 // readCheckpoint takes a signature over a range of the stream, and settles what
 // waited for it.
-func (r *Reader) readCheckpoint(m *Message) ([]Delivery, error) {
+func (r *Reader) readCheckpoint(m *Message) error {
 	s, err := parseSign1(m.Body)
 	if err != nil {
-		return nil, refuse(Malformed, m, "%v", err)
+		return refuse(Malformed, m, "%v", err)
 	}
 	p, err := parseCheckpoint(&s)
 	if err != nil {
-		return nil, refuse(Malformed, m, "%v", err)
+		return refuse(Malformed, m, "%v", err)
 	}
 	if err := r.options.Trust.verify(m, &s, unixTime(p.time)); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.belongs(m); err != nil {
-		return nil, refuse(Tampered, m, "%v", err)
+		return refuse(Tampered, m, "%v", err)
 	}
 	if r.options.Trust == nil {
-		return r.accept(m, &candidate{silent: true})
+		return r.accept(m, candidate{silent: true, member: r.options.Trust != nil})
 	}
-	e, err := r.epochOf(m)
-	if err != nil {
-		return nil, err
+	e, _, err := r.epochOf(m)
+	if e == nil {
+		return err
 	}
 	digest := m.Digest()
-	if known, ok := e.decided[p.sequence]; ok && known != digest {
-		return nil, e.refuse(Clone, m, "the gateway signed two checkpoints, or something else, under this number")
+	known, decided := r.owed[slot{e, p.sequence}]
+	if e.done.has(p.sequence) {
+		known, decided = r.recent[slot{e, p.sequence}]
+	}
+	if decided && known != digest {
+		return r.refuse(e, Clone, m, "the gateway signed two checkpoints, or something else, under this number")
 	}
 	if e.done.has(p.sequence) {
 		e.stream.duplicates++
-		return nil, nil
+		return nil
 	}
-	if err := e.admit(m, p.first, p.sequence); err != nil {
-		return nil, err
+	if p.first <= e.stream.through {
+		r.lapse(e.stream)
+		r.forget(e)
+		return refuse(GivenUp, m, "numbers up to %d are no longer told apart", e.stream.through)
+	}
+	if err := r.admit(e, m, p.first, p.sequence); err != nil {
+		return err
 	}
 	if e.stream.signed.touches(p.first, p.sequence) {
-		return nil, e.refuse(Clone, m, "the gateway signed other checkpoints over some of %d to %d", p.first, p.sequence)
+		return r.refuse(e, Clone, m, "the gateway signed other checkpoints over some of %d to %d", p.first, p.sequence)
 	}
-	if err := e.stream.link(e, m, &p); err != nil {
-		return nil, err
+	if err := r.link(e, m, &p); err != nil {
+		return err
 	}
-	return r.apply(e, &p, digest), nil
+	r.apply(e, &p, digest)
+	return nil
 }
 
 // link checks that neighbouring checkpoints name each other by hash, in
 // whatever order they come. What is missing between them is seen by its numbers.
-func (s *streamState) link(e *epochState, m *Message, p *checkpoint) error {
+func (r *Reader) link(e *epochState, m *Message, p *checkpoint) error {
+	s := e.stream
 	own := sha256.Sum256(m.Body)
 	before, known := s.ends[p.first-1]
 	if p.first == 1 {
 		known = true // and all zero
 	}
 	if known && before != p.previous {
-		return e.refuse(Clone, m, "it does not continue the checkpoint at %d", p.first-1)
+		return r.refuse(e, Clone, m, "it does not continue the checkpoint at %d", p.first-1)
 	}
 	after, asked := s.wanted[p.sequence]
 	if asked && after != own {
-		return e.refuse(Clone, m, "the next checkpoint continues another one with this number")
+		return r.refuse(e, Clone, m, "the next checkpoint continues another one with this number")
 	}
 	if known {
 		delete(s.ends, p.first-1)
 	} else {
-		s.wanted[p.first-1] = p.previous
+		put(&s.wanted, p.first-1, p.previous)
 	}
 	if asked {
 		delete(s.wanted, p.sequence)
 	} else {
-		s.ends[p.sequence] = own
+		put(&s.ends, p.sequence, own)
 	}
 	return nil
 }
 
+func put(m *map[uint64][32]byte, n uint64, hash [32]byte) {
+	if *m == nil {
+		*m = make(map[uint64][32]byte)
+	}
+	(*m)[n] = hash
+}
+
 // apply settles the numbers that a verified checkpoint covers.
-func (r *Reader) apply(e *epochState, p *checkpoint, digest [16]byte) (out []Delivery) {
+func (r *Reader) apply(e *epochState, p *checkpoint, digest [16]byte) {
 	e.signed.add(p.first, p.sequence)
 	e.stream.signed.add(p.first, p.sequence)
 	e.stream.highest = max(e.stream.highest, p.sequence)
 	for i := 0; i < len(p.digests); i += 16 {
-		out = append(out, r.decide(e, p.first+uint64(i/16), [16]byte(p.digests[i:]))...)
+		r.decide(e, p.first+uint64(i/16), [16]byte(p.digests[i:]))
 	}
 	for _, c := range e.waiting[p.sequence] {
 		r.forged(c, "a checkpoint has this number")
 	}
-	e.settle(p.sequence, digest)
+	r.settled(e, p.sequence, digest)
 	for _, o := range e.stream.epochs {
 		if o != e && len(o.waiting) > 0 {
 			o.shut(r, p.first, p.sequence, "the gateway used this number in another epoch")
@@ -208,8 +230,8 @@ func (r *Reader) apply(e *epochState, p *checkpoint, digest [16]byte) (out []Del
 		e.closed = p.sequence
 		e.shut(r, p.sequence+1, math.MaxUint64, fmt.Sprintf("epoch %v was closed at %d", e.id, e.closed))
 	}
-	e.release()
-	return out
+	r.release(e)
+	r.tally(e)
 }
 
 // shut puts away what claims a number of first … last in this epoch.
@@ -226,30 +248,30 @@ func (e *epochState) shut(r *Reader, first, last uint64, reason string) {
 }
 
 // readLoss takes a gateway's word that messages are gone.
-func (r *Reader) readLoss(m *Message) ([]Delivery, error) {
+func (r *Reader) readLoss(m *Message) error {
 	s, err := parseSign1(m.Body)
 	if err != nil {
-		return nil, refuse(Malformed, m, "%v", err)
+		return refuse(Malformed, m, "%v", err)
 	}
 	l, err := parseLoss(&s)
 	if err != nil {
-		return nil, refuse(Malformed, m, "%v", err)
+		return refuse(Malformed, m, "%v", err)
 	}
 	if err := r.options.Trust.verify(m, &s, l.Time); err != nil {
-		return nil, err
+		return err
 	}
 	if l.Stream != m.Address.Stream || m.ContentType != TypeSigned || m.Address.Point != "" {
-		return nil, refuse(Tampered, m, "the loss record inside is of %v", l.Stream)
+		return refuse(Tampered, m, "the loss record inside is of %v", l.Stream)
 	}
-	out, err := r.accept(m, &candidate{silent: true})
+	err = r.accept(m, candidate{silent: true, member: r.options.Trust != nil})
 	if state := r.streams[l.Stream]; state != nil && err == nil {
-		state.lose(l)
+		r.lose(state, l)
 	}
-	return out, err
+	return err
 }
 
 // lose lists a loss once, and one that goes on as one.
-func (s *streamState) lose(l Loss) {
+func (r *Reader) lose(s *streamState, l Loss) {
 	s.lost.add(l.First, l.Last)
 	for i := range s.losses {
 		o := &s.losses[i]
@@ -262,7 +284,11 @@ func (s *streamState) lose(l Loss) {
 			return
 		}
 	}
-	if len(s.losses) < maxListed {
-		s.losses = append(s.losses, l)
+	if len(s.losses) >= maxLosses || r.listed >= maxListed {
+		r.lapse(s)
+		return
 	}
+	r.listed++
+	s.losses = append(s.losses, l)
+	r.tallyStream(s)
 }

@@ -5,12 +5,19 @@ import "time"
 // streamState is the account of one stream.
 type streamState struct {
 	stream Stream
+	share  *share
 	epochs map[Epoch]*epochState
 	heard  time.Time
 
 	signed  ranges // numbers that a verified checkpoint covers, or is
 	done    ranges // numbers that are settled: delivered, or with nothing to deliver
 	highest uint64
+	oldest  uint64 // least of done that held samples or a payload; 0: none
+	pruned  Epoch  // this epoch and those before it are let go; zero: none
+	through uint64 // numbers up to here are no longer told apart
+	missed  uint64 // so many of them did not come
+	proven  int    // epochs that the gateway signed something in
+	refused int    // epochs that are refused
 
 	// The chain of checkpoints, where a neighbour is still missing: the hash of
 	// the checkpoint at a number, and what the next one said it should be.
@@ -25,7 +32,13 @@ type streamState struct {
 	unopened   uint64
 	givenUp    uint64
 
-	names names
+	names   names
+	entries map[string]*Entry // the catalogue, by name
+	hidden  map[string]*Entry // and by the id in addresses
+	known   int               // bytes of it
+	stated  statedHead
+	weighed int // bytes that the account of it takes, its epochs apart
+	compact int // the same, when it was last made compact
 }
 
 // keyState says what is known of an epoch's key.
@@ -51,47 +64,67 @@ type epochState struct {
 	state    keyState
 	key      *frameKey
 	keyFrame [32]byte // hash of the key frame, once it came
+	frame    *Message // the key frame itself, of a reader whose state is kept
 
 	signed  ranges
 	done    ranges
-	decided map[uint64][16]byte // digests that count: signed ones of messages that did not come yet, and recent ones
-	recent  []uint64            // numbers of done messages whose digest is kept
-	waiting map[uint64][]*candidate
+	waiting claims
+	weighed int
 }
 
-const (
-	maxRecent  = 1024    // digests kept of an epoch's settled messages, to tell a forgery from a repeat
-	maxDecided = 1 << 18 // digests kept of messages that did not come
-	maxClaims  = 8       // different messages kept that claim one number
-	maxListed  = 1024    // forgeries and losses listed in a report, each
-)
+// claims are the messages that wait, by the number that they claim.
+type claims map[uint64][]*candidate
 
-// epochOf gives the account of the message's epoch, made if there is none.
-func (r *Reader) epochOf(m *Message) (*epochState, error) {
+func (w *claims) put(n uint64, c *candidate) {
+	if *w == nil {
+		*w = make(claims)
+	}
+	(*w)[n] = append((*w)[n], c)
+}
+
+// slot is one number of one epoch.
+type slot struct {
+	epoch *epochState
+	n     uint64
+}
+
+// epochOf gives the account of the message's epoch, made if there is none, and
+// what making it took. It is nil for an epoch that was refused or let go.
+func (r *Reader) epochOf(m *Message) (e *epochState, made int, err error) {
 	s := r.streams[m.Address.Stream]
 	if s == nil {
-		if len(r.streams) >= maxStreams {
-			return nil, refuse(GivenUp, m, "%d streams are more than a reader keeps account of", len(r.streams))
+		share := r.shareOf(m.Address.Stream.Gateway)
+		if r.full(share) {
+			r.lapsed++
+			return nil, 0, refuse(GivenUp, m, "the account is full; see ReaderOptions.MaxAccount")
 		}
-		s = &streamState{
-			stream: m.Address.Stream, epochs: make(map[Epoch]*epochState),
-			ends: make(map[uint64][32]byte), wanted: make(map[uint64][32]byte),
-		}
+		s = newStream(m.Address.Stream, share)
 		r.streams[m.Address.Stream] = s
-	}
-	e := s.epochs[m.Epoch]
-	if e == nil {
-		e = &epochState{
-			stream: s, id: m.Epoch,
-			decided: make(map[uint64][16]byte), waiting: make(map[uint64][]*candidate),
-		}
-		s.epochs[m.Epoch] = e
+		made += costStream
 	}
 	s.heard = r.options.Clock()
-	if e.refused != "" {
-		return e, refuse(e.refused, m, "epoch %v was refused", m.Epoch)
+	if e = s.epochs[m.Epoch]; e != nil {
+		if e.refused != "" {
+			return nil, 0, refuse(e.refused, m, "epoch %v was refused", m.Epoch)
+		}
+		return e, made, nil
 	}
-	return e, nil
+	if s.pruned != (Epoch{}) && !s.pruned.before(m.Epoch) {
+		if s.done.has(m.Sequence) {
+			s.duplicates++
+			return nil, 0, nil
+		}
+		r.lapse(s)
+		return nil, 0, refuse(GivenUp, m, "its epoch is long over, and the account of it was let go")
+	}
+	r.prune(s, maxEpochs)
+	e = &epochState{stream: s, id: m.Epoch}
+	s.epochs[m.Epoch] = e
+	return e, made + costEpoch, nil
+}
+
+func newStream(id Stream, share *share) *streamState {
+	return &streamState{stream: id, share: share, epochs: make(map[Epoch]*epochState)}
 }
 
 // before tells whether a gateway began the epoch before the other one.
@@ -104,7 +137,7 @@ func (e Epoch) before(o Epoch) bool {
 // follow each other by counter as by number. What merely comes late fits; a
 // numbering that went back, or goes on twice, does not, and then the epoch that
 // was seen later is refused.
-func (e *epochState) admit(m *Message, low, high uint64) error {
+func (r *Reader) admit(e *epochState, m *Message, low, high uint64) error {
 	if e.low != 0 && e.low <= low && high <= e.high {
 		return nil
 	}
@@ -114,14 +147,17 @@ func (e *epochState) admit(m *Message, low, high uint64) error {
 		}
 		switch {
 		case o.id.Start == e.id.Start && o.id.Instance != e.id.Instance:
-			return e.reject(Clone, m, "epochs %v and %v have one start counter and two instances", o.id, e.id)
+			return r.reject(e, Clone, m, "epochs %v and %v have one start counter and two instances", o.id, e.id)
 		case e.id.before(o.id) && high < o.low, o.id.before(e.id) && low > o.high:
 			continue
 		case e.id.before(o.id):
-			return e.reject(Rollback, m, "epoch %v comes after %v, which has a higher counter", e.id, o.id)
+			return r.reject(e, Rollback, m, "epoch %v comes after %v, which has a higher counter", e.id, o.id)
 		default:
-			return e.reject(Rollback, m, "epoch %v uses numbers that %v has used", e.id, o.id)
+			return r.reject(e, Rollback, m, "epoch %v uses numbers that %v has used", e.id, o.id)
 		}
+	}
+	if e.low == 0 {
+		e.stream.proven++
 	}
 	if e.low == 0 || low < e.low {
 		e.low = low
@@ -131,50 +167,68 @@ func (e *epochState) admit(m *Message, low, high uint64) error {
 }
 
 // reject refuses the message, and the whole epoch if nothing of it was admitted.
-func (e *epochState) reject(class Class, m *Message, format string, args ...any) error {
+func (r *Reader) reject(e *epochState, class Class, m *Message, format string, args ...any) error {
 	if e.low == 0 {
 		e.refused = class
+		e.stream.refused++
 	}
-	return e.refuse(class, m, format, args...)
+	return r.refuse(e, class, m, format, args...)
 }
 
 // refuse refuses the message, and reports it.
-func (e *epochState) refuse(class Class, m *Message, format string, args ...any) error {
+func (r *Reader) refuse(e *epochState, class Class, m *Message, format string, args ...any) error {
 	err := refuse(class, m, format, args...)
-	e.stream.report(e.id, err)
+	r.report(e.stream, e.id, err)
 	return err
 }
 
 // report puts a forgery, rollback or clone on the list.
-func (s *streamState) report(e Epoch, r *Refusal) {
+func (r *Reader) report(s *streamState, e Epoch, x *Refusal) {
 	s.forged++
-	if len(s.forgeries) < maxListed {
-		s.forgeries = append(s.forgeries, Forgery{Epoch: e, Sequence: r.Sequence, Class: r.Class, Reason: r.Reason})
+	if len(s.forgeries) < maxForgeries && r.listed < maxListed {
+		r.listed++
+		s.forgeries = append(s.forgeries, Forgery{Epoch: e, Sequence: x.Sequence, Class: x.Class, Reason: x.Reason})
 	}
 }
 
-// settle notes that nothing more is to come of a number, and what it was.
-func (e *epochState) settle(n uint64, digest [16]byte) {
+// settled notes that nothing more is to come of a number, and what it was.
+func (r *Reader) settled(e *epochState, n uint64, digest [16]byte) {
+	at := slot{e, n}
 	e.done.add(n, n)
 	e.stream.done.add(n, n)
-	e.decided[n] = digest
-	e.recent = append(e.recent, n)
-	if len(e.recent) >= 2*maxRecent {
-		for _, old := range e.recent[:maxRecent] {
-			delete(e.decided, old)
-		}
-		e.recent = append(e.recent[:0], e.recent[maxRecent:]...)
+	if e.signed.has(n) {
+		r.paid(at)
 	}
 	delete(e.waiting, n)
+	r.remember(at, digest)
+}
+
+// remember keeps the digest of what was delivered or settled, for a while.
+func (r *Reader) remember(at slot, digest [16]byte) {
+	r.recent[at] = digest
+	if len(r.ring) < maxRecent {
+		r.ring = append(r.ring, at)
+		return
+	}
+	delete(r.recent, r.ring[r.next])
+	r.ring[r.next] = at
+	r.next = (r.next + 1) % maxRecent
+}
+
+// paid lets go of a signed digest.
+func (r *Reader) paid(at slot) {
+	if _, owed := r.owed[at]; owed {
+		delete(r.owed, at)
+		at.epoch.stream.share.owed--
+	}
 }
 
 // release lets go of what a complete epoch no longer needs.
-func (e *epochState) release() {
+func (r *Reader) release(e *epochState) {
 	if e.closed == 0 || len(e.done) != 1 || e.done[0] != (Range{e.low, e.closed}) || len(e.waiting) > 0 {
 		return
 	}
 	if e.low == 1 || e.state != noKeyFrame || e.stream.done.has(e.low-1) {
-		e.released, e.key, e.recent = true, nil, nil
-		e.decided = make(map[uint64][16]byte)
+		e.released, e.key, e.frame, e.waiting = true, nil, nil, nil
 	}
 }

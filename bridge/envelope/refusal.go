@@ -18,7 +18,7 @@ const (
 	Forged         Class = "forged"          // not what the gateway signed under this number
 	Rollback       Class = "rollback"        // the gateway's numbering went back, as after an old backup was restored
 	Clone          Class = "clone"           // two gateways run under one name and one state
-	GivenUp        Class = "given-up"        // too much was waiting; see ReaderOptions.MaxPending
+	GivenUp        Class = "given-up"        // no room for it, or for what it needs; see ReaderOptions.MaxPending and MaxAccount
 )
 
 // Refusal is the error of [Reader.Read]. It concerns one message: others are not

@@ -1,6 +1,7 @@
 package envelope
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"time"
@@ -9,7 +10,7 @@ import (
 // StreamReport is a reader's account of one stream.
 type StreamReport struct {
 	Stream  Stream
-	Epochs  []EpochReport // in the order the gateway began them
+	Epochs  []EpochReport // in the order the gateway began them; the newest, where there are very many
 	Heard   time.Time     // when the last message came, by the reader's clock
 	Highest uint64        // greatest number that came or was signed for
 
@@ -17,13 +18,26 @@ type StreamReport struct {
 	// which no loss record explains. A number behind SignedThrough is the word
 	// of the message that bears it alone.
 	Gaps []Range
+	// Trimmed is the last number before those that the source still has, with
+	// [ReaderOptions].Trimmed; 0 if it has all.
+	Trimmed uint64
+	// Settled is the number up to which numbers are no longer told apart, since
+	// there were too many holes; 0 as a rule. Missed of them did not come, and no
+	// loss record explains them; Gaps begin behind Settled.
+	Settled, Missed uint64
+	// Withheld are the numbers behind Highest of which a statement says that the
+	// gateway has sent them, and which did not come: on their way still, or cut
+	// off. No loss record explains them.
+	Withheld []Range
+	Stated   uint64    // the stream's head by the newest statement over it; 0: there is none
+	StatedAt time.Time // the time of that statement
 	// Losses are what the gateway signed for as gone. Without a trust file
 	// anybody may have written them.
 	Losses []Loss
 	// SignedThrough is the greatest number that a verified checkpoint covers.
 	SignedThrough uint64
 
-	Pending    int       // messages that wait for their signature
+	Pending    int       // samples and payloads that wait for their signature, in messages
 	Oldest     time.Time // the time that the oldest of them bears: nobody has signed for it
 	NoKeyFrame int       // sealed ones of them, and signed ones, that wait for their key frame
 	Unopened   uint64    // delivered unopened: none of the identities can open them
@@ -55,22 +69,22 @@ type Forgery struct {
 func (r *Reader) Report() []StreamReport {
 	out := make([]StreamReport, 0, len(r.streams))
 	for _, s := range r.streams {
-		out = append(out, s.account())
+		out = append(out, s.account(r.options.Trimmed))
 	}
 	slices.SortFunc(out, func(a, b StreamReport) int {
-		return cmp.Or(cmp.Compare(a.Stream.Gateway, b.Stream.Gateway),
-			cmp.Compare(a.Stream.Machine, b.Stream.Machine), cmp.Compare(a.Stream.Level, b.Stream.Level))
+		return a.Stream.compare(b.Stream)
 	})
 	return out
 }
 
-func (s *streamState) account() StreamReport {
+func (s *streamState) account(trimmed bool) StreamReport {
 	p := StreamReport{
 		Stream: s.stream, Heard: s.heard, Highest: s.highest, SignedThrough: s.signed.last(),
 		Unopened: s.unopened, GivenUp: s.givenUp, Duplicates: s.duplicates,
 		Losses: slices.Clone(s.losses), Forged: s.forged, Forgeries: slices.Clone(s.forgeries),
 	}
 	here := slices.Clone(s.done)
+	oldest := s.oldest
 	for _, e := range s.epochs {
 		received := slices.Clone(e.done)
 		for n, claims := range e.waiting {
@@ -80,7 +94,10 @@ func (s *streamState) account() StreamReport {
 			received.add(n, n)
 			here.add(n, n)
 			for _, c := range claims {
-				if !c.signed {
+				if !c.silent && s.oldest == 0 && (oldest == 0 || oldest > n) {
+					oldest = n
+				}
+				if !c.signed && !c.silent { // a key frame and a loss record bear a signature of their own
 					p.Pending++
 					if t := time.Unix(0, c.delivery.Time).UTC(); p.Oldest.IsZero() || t.Before(p.Oldest) {
 						p.Oldest = t
@@ -94,12 +111,35 @@ func (s *streamState) account() StreamReport {
 		p.Epochs = append(p.Epochs, EpochReport{Epoch: e.id, Received: received, Closed: e.closed != 0, Refused: e.refused})
 	}
 	slices.SortFunc(p.Epochs, func(a, b EpochReport) int {
-		return cmp.Or(cmp.Compare(a.Epoch.Start, b.Epoch.Start), cmp.Compare(a.Epoch.Number, b.Epoch.Number),
-			slices.Compare(a.Epoch.Instance[:], b.Epoch.Instance[:]))
+		return a.Epoch.compare(b.Epoch)
 	})
 	for _, l := range s.lost {
 		here.add(l.First, l.Last)
 	}
-	p.Gaps = here.missing(1, s.highest)
+	from := uint64(1)
+	if trimmed {
+		if oldest == 0 {
+			oldest = s.highest + 1
+		}
+		if len(here.missing(1, oldest-1)) > 0 {
+			from, p.Trimmed = oldest, oldest-1
+		}
+	}
+	p.Settled, p.Missed = s.through, s.missed
+	p.Gaps = here.missing(max(from, s.through+1), s.highest)
+	if p.Stated = s.stated.sequence; p.Stated > 0 {
+		p.StatedAt = unixTime(s.stated.time)
+		p.Withheld = here.missing(s.highest+1, p.Stated)
+	}
 	return p
+}
+
+// compare sorts streams by name.
+func (s Stream) compare(o Stream) int {
+	return cmp.Or(cmp.Compare(s.Gateway, o.Gateway), cmp.Compare(s.Machine, o.Machine), cmp.Compare(s.Level, o.Level))
+}
+
+// compare sorts epochs in the order in which a gateway begins them.
+func (e Epoch) compare(o Epoch) int {
+	return cmp.Or(cmp.Compare(e.Start, o.Start), cmp.Compare(e.Number, o.Number), bytes.Compare(e.Instance[:], o.Instance[:]))
 }

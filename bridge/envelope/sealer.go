@@ -7,10 +7,6 @@ import (
 	"time"
 )
 
-// maxFrames is how many frames one key seals at most. It is far beyond the
-// rekeying by count and age that the caller does.
-const maxFrames = 1 << 32
-
 // EpochConfig says what a Sealer is for.
 type EpochConfig struct {
 	Stream     Stream
@@ -18,6 +14,10 @@ type EpochConfig struct {
 	Recipients []Recipient // who may open it, at least one
 	Signer     Signer
 	Pad        bool // pad frames to Padmé lengths, so that their sizes tell little
+	// Time is when the epoch begins, as its key frame says. Zero is time.Now.
+	Time time.Time
+	// Life is how long the key serves: MinLife to DefaultLife, which zero is.
+	Life time.Duration
 }
 
 // Sealer holds the key of one epoch of one stream, in memory only. It is not for
@@ -58,7 +58,10 @@ func NewSealer(c EpochConfig) (*Sealer, error) {
 	if _, err := c.Signer.ID(); err != nil {
 		return nil, fmt.Errorf("cannot begin epoch: %w", err)
 	}
-	s := &Sealer{config: c, since: time.Now()}
+	if c.Time.IsZero() {
+		c.Time = time.Now()
+	}
+	s := &Sealer{config: c, since: c.Time}
 	rand.Read(s.key.key[:]) // never fails: crypto/rand ends the process instead
 	rand.Read(s.key.baseIV[:])
 	return s, nil
@@ -86,10 +89,8 @@ func (s *Sealer) KeyFrame(sequence uint64) ([]byte, error) {
 		time: s.since.UnixNano(), thumbprint: s.key.thumbprint(),
 	}
 	var cek [keySize]byte
-	var iv [nonceSize]byte
 	rand.Read(cek[:])
-	rand.Read(iv[:])
-	payload, err := appendEncrypt(nil, &f, &s.key, cek[:], iv[:], s.config.Recipients)
+	payload, err := appendEncrypt(nil, &f, &s.key, cek[:], s.config.Recipients)
 	clear(cek[:])
 	if err != nil {
 		return nil, fmt.Errorf("cannot make key frame of %v: %w", s.config.Stream, err)
@@ -102,6 +103,9 @@ func (s *Sealer) KeyFrame(sequence uint64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if key.aead, err = newGCM(s.key.key[:]); err != nil {
+		return nil, fmt.Errorf("cannot make key frame of %v: %w", s.config.Stream, err)
+	}
 	s.frame, s.keyFrame, s.first, s.last = key, body, sequence, sequence
 	return body, nil
 }
@@ -111,21 +115,34 @@ func (s *Sealer) KeyFrame(sequence uint64) ([]byte, error) {
 // every one before; Seal refuses any other. After an error nothing was sealed
 // and the sequence may be used. At steady state it allocates nothing.
 func (s *Sealer) Seal(dst []byte, sequence uint64, base string, samples []Sample) ([]byte, error) {
-	switch {
-	case s.frame == nil:
-		return dst, fmt.Errorf("cannot seal message %d of %v before its key frame", sequence, s.config.Stream)
-	case sequence <= s.last:
-		return dst, fmt.Errorf("cannot seal message %d of %v after %d", sequence, s.config.Stream, s.last)
-	case s.frames >= maxFrames:
-		return dst, fmt.Errorf("cannot seal message %d of %v: the key of epoch %v is used up", sequence, s.config.Stream, s.config.Epoch)
+	if err := s.ready(sequence); err != nil {
+		return dst, err
 	}
 	s.plain = appendPack(s.plain[:0], base, samples)
+	return s.finish(dst, sequence)
+}
+
+// ready tells whether the sequence may be sealed: no nonce is used twice.
+func (s *Sealer) ready(sequence uint64) error {
+	switch {
+	case s.frame == nil:
+		return fmt.Errorf("cannot seal message %d of %v before its key frame", sequence, s.config.Stream)
+	case sequence <= s.last:
+		return fmt.Errorf("cannot seal message %d of %v after %d", sequence, s.config.Stream, s.last)
+	case s.frames >= maxFrames:
+		return fmt.Errorf("cannot seal message %d of %v: the key of epoch %v is used up", sequence, s.config.Stream, s.config.Epoch)
+	}
+	return nil
+}
+
+// finish pads s.plain, seals it and appends the frame.
+func (s *Sealer) finish(dst []byte, sequence uint64) ([]byte, error) {
 	n := len(s.plain)
 	if s.config.Pad {
 		n = padme(n + 1)
 	}
 	if size := 64 + tagSize + n; size > MaxBody {
-		return dst, fmt.Errorf("cannot seal message %d of %v: %d samples take %d bytes, over the %d allowed", sequence, s.config.Stream, len(samples), size, MaxBody)
+		return dst, fmt.Errorf("cannot seal message %d of %v: it takes %d bytes, over the %d allowed", sequence, s.config.Stream, size, MaxBody)
 	}
 	if s.config.Pad {
 		s.plain = appendPadding(s.plain, n-len(s.plain))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -137,5 +138,34 @@ func TestNewSealerRefuses(t *testing.T) {
 		change(&c)
 		_, err := NewSealer(c)
 		assert.Error(t, err, what)
+	}
+}
+
+func TestSealerIsDue(t *testing.T) {
+	a, b, c := identity(t, X25519).Recipient(), identity(t, P256).Recipient(), identity(t, X25519).Recipient()
+	begin := time.Unix(1_785_000_000, 0)
+	for _, d := range []time.Duration{0, 15 * time.Minute, time.Second, 40 * time.Minute, 5 * time.Hour} {
+		s, err := NewSealer(EpochConfig{
+			Stream: Stream{"hall-2", "press-3", "restricted"}, Epoch: epoch(1, 1), Recipients: []Recipient{a, b},
+			Signer: Signer{"hall-2", key("hall-2")}, Time: begin, Life: d,
+		})
+		require.NoError(t, err)
+		end := begin.Add(map[time.Duration]time.Duration{0: time.Hour, time.Second: MinLife, 5 * time.Hour: time.Hour}[d])
+		if end.Equal(begin) {
+			end = begin.Add(d)
+		}
+		assert.Equal(t, begin, s.Since())
+		assert.False(t, s.Due(begin, []Recipient{b, a}))
+		assert.False(t, s.Due(end.Add(-1), []Recipient{a, b, a}))
+		assert.True(t, s.Due(end, []Recipient{a, b}))
+		assert.False(t, s.Due(begin.Add(-time.Second), []Recipient{a, b}))
+		assert.True(t, s.Due(begin.Add(-time.Hour), []Recipient{a, b}), "the clock was set back")
+		for _, others := range [][]Recipient{{a}, {a, b, c}, {a, c}, nil} {
+			assert.True(t, s.Due(begin, others))
+		}
+		s.frames = MaxFrames - 1
+		assert.False(t, s.Due(begin, []Recipient{a, b}))
+		s.frames++
+		assert.True(t, s.Due(begin, []Recipient{a, b}))
 	}
 }

@@ -33,9 +33,11 @@ func appendPack(dst []byte, base string, samples []Sample) []byte {
 		first := i == 0
 		newTime := first || s.Time != now
 		now = s.Time
-		if !newTime && s.Value.kind == Float && s.Unit == "" && s.Quality == 0 && len(s.Name) < 24 && ascii(s.Name) {
-			dst = appendFloatRecord(dst, s.Name, s.Value.bits)
-			continue
+		if !newTime && s.Value.kind == Float && s.Unit == "" && s.Quality == 0 {
+			n := len(dst)
+			if dst = appendFloatRecord(dst, s.Name, s.Value.bits); len(dst) > n {
+				continue
+			}
 		}
 		value := s.Value.kind != NoValue && !s.Bad()
 
@@ -78,12 +80,37 @@ func appendPack(dst []byte, base string, samples []Sample) []byte {
 
 // appendFloatRecord appends the record of a good float at the time of the one
 // before, which is most of what a gateway sends, in one go: {0: name, 2: float}.
+// It appends nothing where the name is not ASCII of 1 to 23 bytes.
 func appendFloatRecord(dst []byte, name string, bits uint64) []byte {
-	n := len(dst)
+	n, k := len(dst), len(name)
 	dst = slices.Grow(dst, 24+13)
 	b := dst[n : n+24+13]
-	b[0], b[1], b[2] = cborMap|2, labelName, cborText|byte(len(name))
-	k := 3 + copy(b[3:26], name)
+	switch {
+	case k >= 24 || k == 0:
+		return dst[:n]
+	case k >= 8: // three words, which overlap
+		first, middle, last := word(name), uint64(0), word(name[k-8:])
+		if k > 16 {
+			middle = word(name[8:])
+			binary.LittleEndian.PutUint64(b[11:], middle)
+		}
+		if (first|middle|last)&highBits != 0 {
+			return dst[:n]
+		}
+		binary.LittleEndian.PutUint64(b[3:], first)
+		binary.LittleEndian.PutUint64(b[k-5:], last)
+	default:
+		var all byte
+		for i := range k {
+			all |= name[i]
+			b[3+i] = name[i]
+		}
+		if all >= utf8.RuneSelf {
+			return dst[:n]
+		}
+	}
+	b[0], b[1], b[2] = cborMap|2, labelName, cborText|byte(k)
+	k += 3
 	b[k] = labelValue
 	f := math.Float64frombits(bits)
 	if short := float32(f); float64(short) == f {
@@ -95,6 +122,15 @@ func appendFloatRecord(dst []byte, name string, bits uint64) []byte {
 	binary.BigEndian.PutUint64(b[k+2:], bits)
 	return dst[:n+k+10]
 }
+
+// word gives the first eight bytes of s, in one load.
+func word(s string) uint64 {
+	_ = s[7]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 | uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+}
+
+// highBits are the bits that no byte of ASCII has.
+const highBits = 0x8080808080808080
 
 // appendNanoseconds appends a time in seconds as the decimal fraction
 // 4([-9, n]) (RFC 8949, 3.4.4).

@@ -10,10 +10,16 @@ import (
 type names struct {
 	last  []string          // of the frame before, in its order
 	known map[string]string // all of them
+	bytes int               // that this takes, about
+	base  string            // of the frame before
 }
 
-// maxNames bounds what names keeps.
-const maxNames = 8192
+// maxNames bounds what names keeps, and maxNameBytes how large it gets.
+const (
+	maxNames     = 8192
+	maxNameBytes = 1 << 20
+	costName     = 96
+)
 
 // at gives b as a string; i is its place in the frame.
 func (n *names) at(i int, b []byte) string {
@@ -22,11 +28,15 @@ func (n *names) at(i int, b []byte) string {
 	}
 	s, ok := n.known[string(b)]
 	if !ok {
-		if n.known == nil || len(n.known) >= maxNames {
-			n.known = make(map[string]string)
-		}
 		s = string(b)
+		if len(s) > MaxName {
+			return s
+		}
+		if n.known == nil || n.bytes >= maxNameBytes || len(n.known) >= maxNames {
+			n.known, n.last, n.bytes = make(map[string]string), nil, 0
+		}
 		n.known[s] = s
+		n.bytes += costName + len(s)
 	}
 	switch {
 	case i < len(n.last):
@@ -39,7 +49,7 @@ func (n *names) at(i int, b []byte) string {
 
 // decodePack reads what appendPack wrote, and nothing else, from the cursor.
 // Texts and bytes alias the input.
-func (n *names) decodePack(c *cursor) (base string, samples []Sample) {
+func (n *names) decodePack(c *cursor, room *arena) (base string, samples []Sample) {
 	count := c.want(cborArray, "an array of records")
 	if count > uint64(len(c.b)-c.i)/3 { // no record is smaller
 		c.fail("ends too soon")
@@ -47,17 +57,19 @@ func (n *names) decodePack(c *cursor) (base string, samples []Sample) {
 	if count == 0 || c.wrong != "" {
 		return "", nil
 	}
-	samples = make([]Sample, count)
+	samples = room.take(int(count))
 	var now int64
-	for i := range samples {
+	for i := 0; i < len(samples); i++ {
 		if c.wrong != "" {
 			return "", nil
 		}
-		s := &samples[i]
-		if i > 0 && n.floatRecord(c, i, s) {
-			s.Time = now
-			continue
+		if i > 0 {
+			if i = n.floatRecords(c, i, samples, now); i == len(samples) {
+				break
+			}
 		}
+		s := &samples[i]
+		*s = Sample{}
 		pairs := c.want(cborMap, "a record") - 1
 		if !c.next(labelName) {
 			c.fail("a record without a name")
@@ -76,7 +88,7 @@ func (n *names) decodePack(c *cursor) (base string, samples []Sample) {
 			if !c.next(labelBaseName) {
 				c.fail("no base name")
 			}
-			base = string(c.text(MaxBody))
+			base = n.baseOf(c.text(MaxBody))
 			pairs--
 		}
 		if c.next(labelBaseTime) {
@@ -107,38 +119,59 @@ func (n *names) decodePack(c *cursor) (base string, samples []Sample) {
 	return base, samples
 }
 
-// floatRecord reads what appendFloatRecord wrote, if that is what comes next and
-// the name is known; everything else it leaves to the long way.
-func (n *names) floatRecord(c *cursor, i int, s *Sample) bool {
-	b := c.b[c.i:]
-	if len(b) < 3 || b[0] != cborMap|2 || b[1] != labelName || i >= len(n.last) {
-		return false
-	}
-	name := n.last[i]
-	k := 3 + len(name)
-	if len(name) >= 24 || b[2] != cborText|byte(len(name)) || len(b) < k+6 || string(b[3:k]) != name || b[k] != labelValue {
-		return false
-	}
-	switch rest := b[k+2:]; {
-	case b[k+1] == cborF32:
-		f := math.Float32frombits(binary.BigEndian.Uint32(rest))
-		if f != f {
-			return false
+// floatRecords reads what appendFloatRecord wrote, as long as that is what comes
+// next and the names are those of the frame before. Everything else it leaves to
+// the long way. It gives the index of the first record that it did not read.
+func (n *names) floatRecords(c *cursor, i int, samples []Sample, now int64) int {
+	b, last := c.b[c.i:], n.last
+	for ; i < len(samples) && i < len(last); i++ {
+		name := last[i]
+		k := len(name)
+		if k >= 24 || len(b) < k+13 || b[0] != cborMap|2 || b[1] != labelName || b[2] != cborText|byte(k) || b[3+k] != labelValue {
+			break
 		}
-		s.Value = OfFloat(float64(f))
-		c.i += k + 6
-	case b[k+1] == cborF64 && len(rest) >= 8:
-		f := math.Float64frombits(binary.BigEndian.Uint64(rest))
-		if float64(float32(f)) == f {
-			return false
+		if k >= 8 { // in words, which overlap: a call is dear
+			if binary.LittleEndian.Uint64(b[3:]) != word(name) || binary.LittleEndian.Uint64(b[k-5:]) != word(name[k-8:]) ||
+				k > 16 && binary.LittleEndian.Uint64(b[11:]) != word(name[8:]) {
+				break
+			}
+		} else if string(b[3:3+k]) != name {
+			break
 		}
-		s.Value = OfFloat(f)
-		c.i += k + 10
-	default:
-		return false
+		k += 4
+		var bits uint64
+		if b[k] == cborF64 {
+			bits = binary.BigEndian.Uint64(b[k+1:])
+			if f := math.Float64frombits(bits); float64(float32(f)) == f {
+				break
+			}
+			k += 9
+		} else {
+			f := math.Float32frombits(binary.BigEndian.Uint32(b[k+1:]))
+			if b[k] != cborF32 || f != f {
+				break
+			}
+			bits = math.Float64bits(float64(f))
+			k += 5
+		}
+		b = b[k:]
+		s := &samples[i]
+		s.Name, s.Unit, s.Time, s.Quality = name, "", now, 0
+		s.Value.kind, s.Value.bits, s.Value.data = Float, bits, nil
 	}
-	s.Name = name
-	return true
+	c.i = len(c.b) - len(b)
+	return i
+}
+
+// baseOf gives the base name as a string.
+func (n *names) baseOf(b []byte) string {
+	if n.base != string(b) {
+		if len(b) > MaxName {
+			return string(b)
+		}
+		n.base = string(b)
+	}
+	return n.base
 }
 
 // unit gives a unit as a string: they share the store of names.
@@ -239,4 +272,13 @@ func (c *cursor) number(v *Value) {
 	default:
 		*v = OfInt(c.int())
 	}
+}
+
+// packSize tells how many records a pack says it has; 0 for anything else.
+func packSize(plain []byte) int {
+	c := cursor{b: plain}
+	if len(plain) == 0 || plain[0]&0xe0 != cborArray {
+		return 0
+	}
+	return int(min(c.want(cborArray, "an array"), uint64(len(plain)/3)))
 }

@@ -56,7 +56,7 @@ func TestPackRoundTrip(t *testing.T) {
 	var n names
 	for range 2 { // the second time with the names known
 		c := cursor{b: b}
-		base, got := n.decodePack(&c)
+		base, got := n.decodePack(&c, nil)
 		require.NoError(t, c.end())
 		assert.Equal(t, "press-3/", base)
 		requireSame(t, samples, got)
@@ -85,14 +85,19 @@ func TestClearRoundTrip(t *testing.T) {
 	}
 }
 
-// The bytes of one pack and one clear body, as docs/format.md shows them.
-func TestPackBytes(t *testing.T) {
-	samples := []Sample{
+// takenApart is what docs/format.md takes apart, byte by byte.
+func takenApart() []Sample {
+	return []Sample{
 		{Name: "ram-force", Time: 1_785_000_000_250_000_000, Value: OfFloat(182.5)},
 		{Name: "strokes", Time: 1_785_000_000_250_000_000, Value: OfUint(90122)},
 		{Name: "door", Time: 1_785_000_000_500_000_000, Value: OfBool(true)},
 		{Name: "oil", Time: 1_785_000_000_500_000_000, Quality: 0x80340000},
 	}
+}
+
+// The bytes of one pack and one clear body, as docs/format.md shows them.
+func TestPackBytes(t *testing.T) {
+	samples := takenApart()
 	assert.Equal(t, "84"+
 		"a40069"+hex.EncodeToString([]byte("ram-force"))+"02fa43368000"+"2168"+hex.EncodeToString([]byte("press-3/"))+"22c482281b18c5980afaf93280"+
 		"a20067"+hex.EncodeToString([]byte("strokes"))+"021a0001600a"+
@@ -113,7 +118,7 @@ func TestOddInputStaysReadable(t *testing.T) {
 	want := []Sample{{Name: "a?", Unit: "?", Value: OfBytes([]byte("\xff\xfe"))}, {Name: "b", Quality: 0x80000000}, {Name: "c", Value: OfInt(7)}}
 	var n names
 	c := cursor{b: appendPack(nil, "m\xff/", samples)}
-	base, got := n.decodePack(&c)
+	base, got := n.decodePack(&c, nil)
 	require.NoError(t, c.end())
 	assert.Equal(t, "m?/", base)
 	requireSame(t, want, got)
@@ -147,7 +152,7 @@ func TestPackRefuses(t *testing.T) {
 		require.NoError(t, err)
 		var n names
 		c := cursor{b: b}
-		n.decodePack(&c)
+		n.decodePack(&c, nil)
 		assert.Error(t, c.end(), what)
 	}
 }

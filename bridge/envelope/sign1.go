@@ -37,6 +37,7 @@ const (
 	typKeyFrame   = "application/vnd.fieldseal.key-frame.v1"
 	typCheckpoint = "application/vnd.fieldseal.checkpoint.v1"
 	typLoss       = "application/vnd.fieldseal.loss.v1"
+	typStatement  = "application/vnd.fieldseal.statement.v1"
 )
 
 // KeyID names a key in a COSE header: the first 8 bytes of its thumbprint

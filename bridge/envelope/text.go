@@ -18,19 +18,6 @@ func valid(s string) string {
 	return strings.ToValidUTF8(s, replacement)
 }
 
-// ascii tells whether s is ASCII, and so valid. It is for short names, of which
-// there is one to each point.
-func ascii(s string) bool {
-	var all byte
-	for ; len(s) >= 8; s = s[8:] {
-		all |= s[0] | s[1] | s[2] | s[3] | s[4] | s[5] | s[6] | s[7]
-	}
-	for i := 0; i < len(s); i++ {
-		all |= s[i]
-	}
-	return all < utf8.RuneSelf
-}
-
 // clip gives valid UTF-8 of at most n bytes.
 func clip(s string, n int) string {
 	s = valid(s)
