@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -185,9 +186,9 @@ func kinds(messages []envelope.Message) (out []envelope.Kind) {
 func payloadOf(t require.TestingT, n byte) []byte {
 	header, err := cbor.Marshal(map[int]int{1: 3})
 	require.NoError(t, err)
-	body := make([]byte, 40)
+	body, noise := make([]byte, 80), rand.New(rand.NewPCG(uint64(n), 1)) // as ciphertext looks
 	for i := range body {
-		body[i] = 0xf0 | n // never UTF-8
+		body[i] = byte(noise.Uint32())
 	}
 	b, err := cbor.Marshal(cbor.Tag{Number: 16, Content: []any{header, map[int][]byte{5: make([]byte, 12)}, body}})
 	require.NoError(t, err)

@@ -1,154 +1,146 @@
 // Package ciphertext judges whether a payload that a device claims to have
-// encrypted is what it claims to be. It judges and never changes; it has no key.
+// encrypted is what it claims to be. It judges and never changes; it has no key
+// that opens anything.
+//
+// A [Guard] watches one point. It checks the structure of the declared format,
+// which is never guessed, and then the statistics of the ciphertext inside:
+// those of one payload, and those of a payload among the ones before it.
+// docs/ciphertext.md says what is found, what is not, and what a device that
+// stops encrypting can let out before it is caught.
 package ciphertext
 
 import (
 	"errors"
-	"fmt"
 	"unicode/utf8"
-
-	"github.com/fxamacker/cbor/v2"
 )
 
-// COSE is the only format that is judged so far.
-const COSE = "cose"
-
-// Tags of RFC 9052, section 2.
+// The formats.
 const (
-	tagEncrypt0 = 16
-	tagEncrypt  = 96
-	tagSign1    = 18
+	COSE   = "cose"   // COSE_Encrypt0 or COSE_Encrypt, tagged, perhaps in a COSE_Sign1
+	JWE    = "jwe"    // in compact serialisation
+	CMS    = "cms"    // EnvelopedData or AuthEnvelopedData, in DER
+	Age    = "age"    // v1, binary
+	Opaque = "opaque" // no structure: bytes that must look random
 )
 
-// Header labels of RFC 9052, section 3.1.
-const (
-	labelAlg       = 1
-	labelIV        = 5
-	labelPartialIV = 6
-)
+// Formats lists the formats.
+func Formats() []string { return []string{COSE, JWE, CMS, Age, Opaque} }
 
-// authTags are the AEAD algorithms of RFC 9053, section 4, with the size of
-// their authentication tag in bytes.
-func authTag(alg int64) (size int, known bool) {
-	switch alg {
-	case 1, 2, 3, 24: // A128GCM, A192GCM, A256GCM, ChaCha20/Poly1305
-		return 16, true
-	case 10, 11, 12, 13: // AES-CCM-16-64-128 … AES-CCM-64-64-256
-		return 8, true
-	case 30, 31, 32, 33: // AES-CCM-16-128-128 … AES-CCM-64-128-256
-		return 16, true
-	}
-	return 0, false
-}
-
-// Judge answers nil where payload is a well-formed ciphertext of the declared
-// format. The error says what is wrong in words that hold nothing of the
-// payload. It judges the structure; a plaintext that a device wraps as
-// ciphertext is caught only where it is readable text.
-func Judge(format string, payload []byte) error {
-	if format != COSE {
-		return fmt.Errorf("format %q is not judged by this version", format)
-	}
-	mode, err := cbor.DecOptions{
-		DupMapKey:        cbor.DupMapKeyEnforcedAPF,
-		IndefLength:      cbor.IndefLengthForbidden,
-		MaxNestedLevels:  16,
-		MaxArrayElements: 256,
-		MaxMapPairs:      64,
-		IntDec:           cbor.IntDecConvertSignedOrFail,
-		UTF8:             cbor.UTF8RejectInvalid,
-	}.DecMode()
-	if err != nil {
-		return fmt.Errorf("cannot set up the CBOR decoder: %w", err)
-	}
-	return judgeCOSE(mode, payload)
-}
-
-var errNotCOSE = errors.New("not a tagged COSE_Encrypt0 or COSE_Encrypt")
-
-func judgeCOSE(mode cbor.DecMode, payload []byte) error {
-	var tag cbor.RawTag
-	if err := mode.Unmarshal(payload, &tag); err != nil {
-		return errNotCOSE // the decoder's own text may quote the payload
-	}
-	if tag.Number == tagSign1 { // the device signs what it encrypted
-		var s struct {
-			_           struct{} `cbor:",toarray"`
-			Protected   []byte
-			Unprotected map[any]cbor.RawMessage
-			Payload     []byte
-			Signature   []byte
-		}
-		if mode.Unmarshal(tag.Content, &s) != nil || len(s.Signature) < 32 {
-			return errors.New("not a well-formed COSE_Sign1")
-		}
-		if mode.Unmarshal(s.Payload, &tag) != nil {
-			return errNotCOSE
-		}
-	}
-	var parts []cbor.RawMessage
-	if err := mode.Unmarshal(tag.Content, &parts); err != nil {
-		return errNotCOSE
-	}
-	switch {
-	case tag.Number == tagEncrypt0 && len(parts) == 3:
-	case tag.Number == tagEncrypt && len(parts) == 4:
-		var recipients []cbor.RawMessage
-		if mode.Unmarshal(parts[3], &recipients) != nil || len(recipients) == 0 {
-			return errors.New("a COSE_Encrypt without recipients")
-		}
+// ContentType gives the media type of a format's payloads.
+func ContentType(format string) string {
+	switch format {
+	case COSE:
+		return "application/cose"
+	case JWE:
+		return "application/jose"
+	case CMS:
+		return "application/cms"
+	case Age:
+		return "application/age"
 	default:
-		return errNotCOSE
+		return "application/octet-stream"
 	}
-	return judgeEncrypted(mode, parts)
 }
 
-func judgeEncrypted(mode cbor.DecMode, parts []cbor.RawMessage) error {
-	var (
-		wrapped     []byte
-		protected   map[any]cbor.RawMessage
-		unprotected map[any]cbor.RawMessage
-		ciphertext  []byte
-	)
-	if mode.Unmarshal(parts[0], &wrapped) != nil || mode.Unmarshal(wrapped, &protected) != nil {
-		return errors.New("the protected header is not a CBOR map")
+// Why a payload of any format is refused.
+var (
+	errFormat   = errors.New("a format that is not known")
+	errTrailing = errors.New("bytes follow where it should end")
+	errShort    = errors.New("too short to be told from plaintext in a format without structure")
+	errTextIV   = errors.New("the IV is readable text")
+	errOther    = errors.New("what stands where keys, tags or signatures should be is not random")
+	errAlone    = errors.New("a format without structure is not judged by one payload alone")
+)
+
+// Judge answers nil where payload alone could be ciphertext of the declared
+// format. The error says what is wrong in words that hold nothing of the
+// payload. A [Guard] sees more.
+func Judge(format string, payload []byte) error {
+	if format == Opaque {
+		return errAlone
 	}
-	if mode.Unmarshal(parts[1], &unprotected) != nil {
-		return errors.New("the unprotected header is not a CBOR map")
+	var p parts
+	if err := p.parse(format, payload); err != nil {
+		return err
 	}
-	if mode.Unmarshal(parts[2], &ciphertext) != nil || ciphertext == nil {
-		return errors.New("no ciphertext inside")
+	_, err := p.judge()
+	return err
+}
+
+// parts is what a payload of a known format is made of. Its slices point into
+// the payload or into its own buffers, which serve again for the next payload.
+type parts struct {
+	body    []byte // the ciphertext, without its tag where that stands apart
+	tag     []byte // of authentication; nil where it is not known
+	iv      []byte // nil where it is not known
+	partial bool   // the IV is a partial one: a counter
+	oneKey  bool   // kid, or the device itself, names the key that the IV must be new for
+	kid     []byte
+	sign    signed
+
+	fixed   uint64 // a sum over what should be the same in all messages: algorithms, names of keys
+	other   []byte // what looks random in each: encrypted keys, ephemeral ones, tag, signature
+	decoded []byte // of text formats
+}
+
+// keep notes something that should be the same in all messages, in any order:
+// maps have none. It is a hash that two values share by accident only (FNV-1a,
+// and the last steps of MurmurHash3, so that sums of it mean something).
+func (p *parts) keep(kind int64, b []byte) {
+	const prime = 1099511628211
+	h := (uint64(14695981039346656037) ^ uint64(kind)) * prime
+	for _, c := range b {
+		h = (h ^ uint64(c)) * prime
 	}
-	var alg int64
-	if raw, ok := protected[int64(labelAlg)]; !ok || mode.Unmarshal(raw, &alg) != nil {
-		return errors.New("no algorithm in the protected header")
-	}
-	tagSize, known := authTag(alg)
-	if !known {
-		return fmt.Errorf("algorithm %d is not an authenticated encryption of RFC 9053", alg)
-	}
-	ivs := 0
-	for _, h := range []map[any]cbor.RawMessage{protected, unprotected} {
-		for _, label := range []int64{labelIV, labelPartialIV} {
-			raw, ok := h[label]
-			if !ok {
-				continue
-			}
-			var iv []byte
-			if mode.Unmarshal(raw, &iv) != nil || len(iv) == 0 {
-				return errors.New("the IV is not a byte string")
-			}
-			ivs++
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	p.fixed += h ^ h>>33
+}
+
+// scatter notes something that looks random in each message.
+func (p *parts) scatter(b []byte) { p.other = append(p.other, b...) }
+
+// split takes a ciphertext with its tag at the end.
+func (p *parts) split(sealed []byte, tag int) {
+	at := len(sealed) - tag
+	p.body, p.tag = sealed[:at:at], sealed[at:]
+	p.scatter(p.tag)
+}
+
+// parse takes a payload of the declared format.
+func (p *parts) parse(format string, payload []byte) error {
+	*p = parts{other: p.other[:0], decoded: p.decoded[:0]}
+	switch format {
+	case COSE:
+		return parseCOSE(payload, p)
+	case JWE:
+		return parseJWE(payload, p)
+	case CMS:
+		return parseCMS(payload, p)
+	case Age:
+		return parseAge(payload, p)
+	case Opaque:
+		if len(payload) < leastRaw {
+			return errShort
 		}
+		p.body = payload
+		return nil
+	default:
+		return errFormat
 	}
-	if ivs != 1 {
-		return fmt.Errorf("%d of IV and Partial IV, not exactly one", ivs)
+}
+
+// judge runs the statistics of one payload on all that should look random.
+func (p *parts) judge() (soft bool, err error) {
+	soft, err = judgeBody(p.body)
+	if err != nil {
+		return soft, err
 	}
-	if len(ciphertext) <= tagSize {
-		return errors.New("the ciphertext is not longer than its authentication tag")
+	if len(p.iv) >= leastPrint && isPrintable(p.iv) {
+		return soft, errTextIV
 	}
-	if utf8.Valid(ciphertext[:len(ciphertext)-tagSize]) && len(ciphertext)-tagSize >= 16 {
-		return errors.New("what stands where the ciphertext should be is readable text")
+	if o := p.other; len(o) >= leastRaw && utf8.Valid(o) || hasTextRun(o) || repeatsBlock(o) || isSkewed(o, limitBits) {
+		return soft, errOther
 	}
-	return nil
+	return soft, nil
 }
