@@ -65,7 +65,10 @@ func TestOverflowDropsOldest(t *testing.T) {
 		assert.Equal(t, s.Highest, s.SignedThrough)
 	}
 	numbers := got.numbers("press-1/counter")
-	assert.Equal(t, uniq(numbers), numbers)
+	// What was delivered before the outage, and whose checkpoint was given up, is
+	// signed anew by a later one: then it is read later than what came after it.
+	slices.Sort(numbers)
+	assert.Equal(t, uniq(numbers), numbers, "each once")
 	assert.Less(t, len(numbers), int(f.n.Load()), "something was lost")
 	assert.NotZero(t, got.lossesOf("overflow"))
 	assert.Contains(t, numbers, uint64(1))
