@@ -15,7 +15,7 @@ import (
 // The headers of a message. They repeat what the next checkpoint signs, so that
 // a consumer can check it, and what a broker needs to route and deduplicate.
 const (
-	headerID          = "Nats-Msg-Id"        // hexadecimal message id
+	headerID          = "Nats-Msg-Id"        // gateway/hexadecimal message id: no gateway can use up another's
 	headerContentType = "Content-Type"       // of the body
 	headerKind        = "Fieldseal-Kind"     // envelope.Kind's word
 	headerMachine     = "Fieldseal-Machine"  // as in the subject, where the subject has it
@@ -80,7 +80,7 @@ func Subject(prefix string, a envelope.Address) string {
 // Header gives the headers of m.
 func Header(m *envelope.Message) nats.Header {
 	h := nats.Header{
-		headerID:          {hex.EncodeToString(m.ID[:])},
+		headerID:          {brokerID(m)},
 		headerContentType: {m.ContentType},
 		headerKind:        {m.Address.Kind.String()},
 		headerEpoch:       {m.Epoch.String()},
@@ -94,6 +94,13 @@ func Header(m *envelope.Message) nats.Header {
 		h[headerLevel] = []string{m.Address.Stream.Level}
 	}
 	return h
+}
+
+// brokerID gives the id by which the stream drops what it has already.
+func brokerID(m *envelope.Message) string {
+	var b [2 * len(m.ID)]byte
+	hex.Encode(b[:], m.ID[:])
+	return m.Address.Stream.Gateway + "/" + string(b[:])
 }
 
 // Parse gives the message that was published under prefix with subject, h and
@@ -123,7 +130,7 @@ func parse(prefix, subject string, h nats.Header, body []byte) (envelope.Message
 	}
 	r.name(headerMachine, &m.Address.Stream.Machine)
 	r.name(headerLevel, &m.Address.Stream.Level)
-	r.id(&m.ID)
+	r.id(m.Address.Stream.Gateway, &m.ID)
 	r.epoch(&m.Epoch)
 	m.Sequence = r.unsigned(headerSequence)
 	m.Time = r.signed(headerTime)
@@ -287,11 +294,13 @@ func (r *headerReader) name(key string, name *string) {
 	}
 }
 
-func (r *headerReader) id(id *[16]byte) {
+// id reads what brokerID makes.
+func (r *headerReader) id(gateway string, id *[16]byte) {
 	v := r.one(headerID)
-	b, err := hex.DecodeString(v)
-	if err != nil || copy(id[:], b) != len(id) || len(b) != len(id) || hex.EncodeToString(b) != v {
-		r.fail(headerID, v, "32 lower-case hexadecimal digits")
+	digits, mine := strings.CutPrefix(v, gateway+"/")
+	b, err := hex.DecodeString(digits)
+	if !mine || err != nil || copy(id[:], b) != len(id) || len(b) != len(id) || hex.EncodeToString(b) != digits {
+		r.fail(headerID, v, "the gateway's name, a slash and 32 lower-case hexadecimal digits")
 	}
 }
 

@@ -17,7 +17,6 @@ package nats
 import (
 	"context"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -324,7 +323,7 @@ func (u *Uplink) headerOf(m *envelope.Message) nats.Header {
 		u.header[headerExpectedStream] = []string{u.cfg.Stream}
 	}
 	h := u.header
-	h[headerID][0] = hexID(m.ID)
+	h[headerID][0] = brokerID(m)
 	h[headerContentType][0] = m.ContentType
 	h[headerKind][0] = m.Address.Kind.String()
 	h[headerEpoch][0] = u.epochIs
@@ -344,10 +343,4 @@ func setOrDelete(h nats.Header, key, value string) {
 	default:
 		v[0] = value
 	}
-}
-
-func hexID(id [16]byte) string {
-	var b [2 * len(id)]byte
-	hex.Encode(b[:], id[:])
-	return string(b[:])
 }
