@@ -27,7 +27,7 @@ func TestBadNetworks(t *testing.T) {
 	p := newPlant(t)
 	h := p.hub(p.config())
 	var wg sync.WaitGroup
-	turns := make(chan struct{}, 4)
+	turns := make(chan struct{}, 6)
 	run := func(name string, test func(t *testing.T, gateway string)) {
 		gateway := "gw-" + strings.NewReplacer(" ", "-", "/", "-", ",", "").Replace(name)
 		turns <- struct{}{}
@@ -40,6 +40,7 @@ func TestBadNetworks(t *testing.T) {
 	run("port changes", func(t *testing.T, gateway string) { portChanges(t, p, h, gateway) })
 	run("hub dies and restarts", func(t *testing.T, gateway string) { hubRestarts(t, p, gateway) })
 	run("one of two hubs dies", func(t *testing.T, gateway string) { twoHubs(t, p, gateway) })
+	run("gateway falls silent", func(t *testing.T, gateway string) { silent(t, p, gateway) })
 	for _, c := range badNetworks {
 		run(c.name, func(t *testing.T, gateway string) { badNetwork(t, p, h, gateway, c) })
 	}
@@ -175,6 +176,7 @@ func hubRestarts(t *testing.T, p *plant, gateway string) {
 		x.BlackHole(true) // so that it cannot say goodbye
 		h.stop()
 		p.hub(again)
+		<-time.After(100 * time.Millisecond) // for its goodbye to be swallowed
 		x.BlackHole(false)
 	})
 	defer die.Stop()
@@ -207,4 +209,15 @@ func twoHubs(t *testing.T, p *plant, gateway string) {
 	<-died
 	p.requireOnce(t, gateway, total)
 	require.Greater(t, u.Connections(), uint64(1))
+}
+
+// A gateway that goes away without a word takes up no place for ever.
+func silent(t *testing.T, p *plant, gateway string) {
+	cfg := p.config()
+	cfg.Limits.Idle = 5 * time.Second
+	h := p.hub(cfg)
+	x := proxy(t, impair.Config{Target: h.Addr().String()})
+	connect(t, p.uplink(gateway, x.Addr()), gateway)
+	x.BlackHole(true)
+	require.Eventually(t, func() bool { return h.Status().Reaped == 1 && len(h.Status().Sessions) == 0 }, long, 50*time.Millisecond)
 }

@@ -18,7 +18,7 @@ import (
 const (
 	// batch is how many messages are published at one go. While their
 	// acknowledgements are waited for, the rest of the gateway's window arrives.
-	batch = 96
+	batch = 48
 	// gatherTime is how long a message waits for others to be published with it.
 	gatherTime = 300 * time.Microsecond
 	// pulse is how often a gateway that waits hears that the hub is there.
