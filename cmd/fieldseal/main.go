@@ -20,6 +20,7 @@ func main() {
 	if opcua.IsWorker(os.Args) {
 		os.Exit(opcua.WorkerMain(os.Stdin, os.Stdout))
 	}
+	closeUp()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,6 +131,14 @@ func confined(t *testing.T, proc string) {
 	assert.Equal(t, "1", status["NoNewPrivs"])
 	assert.Equal(t, "2", status["Seccomp"], "no filter of system calls")
 
+	// The kernel gives the files of a process that cannot be dumped to root.
+	environ, err := os.Stat(filepath.Join(proc, "environ"))
+	require.NoError(t, err)
+	assert.Zero(t, environ.Sys().(*syscall.Stat_t).Uid, "another process of the same user can look into its memory")
+	limits, err := os.ReadFile(filepath.Join(proc, "limits"))
+	require.NoError(t, err)
+	assert.Regexp(t, `Max core file size +0 +0 `, string(limits))
+
 	mounts, err := os.ReadFile(filepath.Join(proc, "mountinfo"))
 	require.NoError(t, err)
 	how := make(map[string]string) // mount point → options
@@ -190,10 +199,10 @@ func containerWithoutState(t *testing.T, podman *Podman, image Image) {
 		}
 		assert.NotContains(t, c.Said(), "msg=running")
 	}
-	refused(forgotten, "keys init")
+	refused(forgotten, "the state folder /var/lib/fieldseal is ", "mounted?", "keys init")
 	refused(readOnly, "/var/lib/fieldseal", "read-only file system")
 	own(t, p.site.path("state"), 0, 0)
-	refused(mounts, "/var/lib/fieldseal", "permission denied")
+	refused(mounts, "the state folder /var/lib/fieldseal", "to uid 0, and this runs as uid 65532", "chown -R 65532 /var/lib/fieldseal")
 	assert.Empty(t, p.server.Truth(1), "a gateway without its state polls nothing")
 }
 
