@@ -23,7 +23,7 @@ IMAGE_FORMAT ?= docker
 SOURCE_DATE_EPOCH ?= $(or $(shell git log -1 --format=%ct 2>/dev/null),0)
 PODMAN_FLAGS = --format $(IMAGE_FORMAT) --layers=false --timestamp $(SOURCE_DATE_EPOCH)
 
-.PHONY: all demo build image test interop lint fmt check bench fuzz clean
+.PHONY: all demo build image test interop lint fmt check bench fuzz vectors clean
 
 all: build
 
@@ -71,6 +71,9 @@ fuzz: ## each fuzz target in turn, FUZZTIME each
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package; \
 		done; \
 	done
+
+vectors: ## write the test vectors of the wire format anew
+	$(GO) test ./bridge/envelope -run '^TestVectors$$' -args write
 
 clean: ## what was built, but for the helpers
 	rm -rf bin/fieldseal bin/image

@@ -15,17 +15,24 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 )
 
-// Damage is a file, or the rest of one, that could not be read.
+// Damage is a part of a file that could not be read.
 type Damage struct {
 	File   string
-	Offset int64 // the first byte that was not read
+	Offset int64 // the first byte that was left out
+	Left   int64 // how many were
 	Err    error
 }
 
 // Error gives file, place and reason.
 func (d *Damage) Error() string {
-	return fmt.Sprintf("%s: byte %d: %v; what follows in it was not read", d.File, d.Offset, d.Err)
+	if d.Left == 0 {
+		return fmt.Sprintf("%s: byte %d: %v", d.File, d.Offset, d.Err)
+	}
+	return fmt.Sprintf("%s: byte %d: %v; %d bytes were left out", d.File, d.Offset, d.Err, d.Left)
 }
+
+// maxDamages is how many damages of one file are told one by one.
+const maxDamages = 100
 
 // Unwrap gives the reason.
 func (d *Damage) Unwrap() error { return d.Err }
@@ -40,8 +47,9 @@ func (s *stopped) Unwrap() error { return s.error }
 // whole message. Messages own their bytes, and prove nothing: that is for
 // envelope.Reader.
 //
-// After damage it goes on with the next file, and returns in the end, joined, a
-// *Damage for each. An error of fn or ctx ends it at once and is returned alone.
+// What is damaged is left out: it goes on with the next whole item whose checksum
+// is right, which may be in the next file, and returns in the end, joined, a
+// *Damage for each. Nothing is read behind the header of a later version. An error of fn or ctx ends it at once and is returned alone.
 func Read(ctx context.Context, paths []string, fn func(envelope.Message) error) error {
 	var all []error
 	for _, path := range paths {
@@ -131,22 +139,28 @@ func readFile(ctx context.Context, path string, fn func(envelope.Message) error)
 // end is not there yet.
 func readSegments(ctx context.Context, name string, r io.Reader, live bool, fn func(envelope.Message) error) error {
 	s := newScan(r)
-	headed := false
+	var all []error
+	headed, more := false, 0
 	for {
 		if err := ctx.Err(); err != nil {
 			return &stopped{err}
 		}
 		item, at, err := s.next()
+		skips := err != nil
 		switch {
 		case errors.Is(err, io.EOF) && (headed || live):
-			return nil
+			if more > 0 {
+				all = append(all, fmt.Errorf("%s: %d more places are damaged", name, more))
+			}
+			return errors.Join(all...)
 		case errors.Is(err, io.EOF):
-			err = errors.New("is empty")
-		case errors.Is(err, errMore) && live:
-			return nil
-		case err == nil && (isHeader(item) || !headed):
-			_, _, err = parseHeader(item)
-			headed = true
+			return &Damage{File: name, Offset: at, Err: errors.New("is empty")}
+		case errors.Is(err, errMore) && live && !s.skip():
+			continue
+		case err == nil && isHeader(item):
+			if _, _, err = parseHeader(item); errors.Is(err, errLater) {
+				return errors.Join(append(all, &Damage{File: name, Offset: at, Err: fmt.Errorf("%w, and nothing behind it was read", err)})...)
+			}
 		case err == nil:
 			var m envelope.Message
 			if m, err = envelope.ParseMessage(item); err == nil {
@@ -156,8 +170,20 @@ func readSegments(ctx context.Context, name string, r io.Reader, live bool, fn f
 				}
 			}
 		}
-		if err != nil {
-			return &Damage{File: name, Offset: at, Err: err}
+		headed = true
+		if err == nil {
+			continue
 		}
+		if s.end != nil && !errors.Is(s.end, io.EOF) && s.from == len(s.buf) {
+			return errors.Join(append(all, &Damage{File: name, Offset: at, Err: err})...)
+		}
+		if skips && s.offset == at {
+			s.skip()
+		}
+		if len(all) >= maxDamages {
+			more++
+			continue
+		}
+		all = append(all, &Damage{File: name, Offset: at, Left: s.offset - at, Err: err})
 	}
 }

@@ -39,6 +39,9 @@ const (
 // errMore is that an item ends behind what there is of it.
 var errMore = errors.New("ends in the middle of a message")
 
+// errLater is a header of a version that this program does not know.
+var errLater = errors.New("is of a later version of this program")
+
 // appendHeader begins a segment.
 func appendHeader(dst []byte, gateway string, number uint64) []byte {
 	dst = append(dst, headerStart...)
@@ -157,7 +160,7 @@ func parseHeader(b []byte) (gateway string, number uint64, err error) {
 	rest, ok := bytes.CutPrefix(b, []byte(headerStart))
 	switch {
 	case !ok && bytes.HasPrefix(b, []byte(headerAny)):
-		return "", 0, errors.New("is of a later version of this program")
+		return "", 0, errLater
 	case !ok:
 		return "", 0, errors.New("is no segment of fieldseal")
 	}
@@ -238,6 +241,37 @@ func (s *scan) next() (item []byte, at int64, err error) {
 			return nil, s.offset, errors.New("is no message: it is too long")
 		}
 		s.fill()
+	}
+}
+
+// skip steps over what next could not give, to the next whole item whose
+// checksum is right. Without one it steps to the end, and gives false.
+func (s *scan) skip() bool {
+	for s.step(); ; s.step() {
+		for {
+			rest := s.buf[s.from:]
+			if len(rest) > 0 && rest[0] != messageHead && rest[0] != headerStart[0] {
+				break
+			}
+			_, _, err := checked(rest)
+			if err == nil {
+				return true
+			}
+			if !errors.Is(err, errMore) || len(rest) > maxMessage || s.end != nil && len(rest) > 0 {
+				break
+			}
+			if s.end != nil {
+				return false
+			}
+			s.fill()
+		}
+	}
+}
+
+func (s *scan) step() {
+	if s.from < len(s.buf) {
+		s.from++
+		s.offset++
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // TypeCatalogue is the content type of a catalogue in clear, of a stream that is
@@ -39,6 +40,11 @@ func HiddenName(key []byte, s Stream, point string) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
+// isHidden tells whether s has the form of what HiddenName gives.
+func isHidden(s string) bool {
+	return len(s) == 32 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
 // AppendCatalogue appends a catalogue in clear: the CBOR map {0: base name,
 // 1: [[name, id, unit, {number: text}, {tag: value}], …]} with the entries sorted
 // by name. Entries of several catalogues of a stream add up; a later one of the
@@ -64,7 +70,7 @@ func AppendCatalogue(dst []byte, base string, entries []Entry) ([]byte, error) {
 }
 
 func (e *Entry) check() error {
-	ok := e.Name != "" && fits(e.Name) && fits(e.ID) && fits(e.Unit)
+	ok := e.Name != "" && fits(e.Name) && (e.ID == "" || isHidden(e.ID)) && fits(e.Unit)
 	for _, text := range e.Texts {
 		ok = ok && fits(text)
 	}
@@ -72,7 +78,7 @@ func (e *Entry) check() error {
 		ok = ok && fits(tag) && fits(value)
 	}
 	if !ok {
-		return fmt.Errorf("%q in the catalogue has no name, or something over %d bytes or not UTF-8", clip(e.Name, 64), MaxName)
+		return fmt.Errorf("%q in the catalogue has no name, an id that is none, or something over %d bytes or not UTF-8", clip(e.Name, 64), MaxName)
 	}
 	return nil
 }
@@ -154,6 +160,9 @@ func (c *cursor) catalogue() (base string, entries []Entry) {
 		e.Name, e.ID, e.Unit = c.name(), c.name(), c.name()
 		e.Texts = c.texts()
 		e.Tags = c.tags()
+		if e.ID != "" && !isHidden(e.ID) {
+			c.fail("an id that is none")
+		}
 		if e.Name == "" || len(entries) > 0 && entries[len(entries)-1].Name >= e.Name {
 			c.fail("an entry without a name, or out of order")
 		}

@@ -87,7 +87,7 @@ func parseCheckpoint(s *sign1) (p checkpoint, err error) {
 // checkpoint says of itself.
 func (p *checkpoint) belongs(m *Message) error {
 	if p.stream != m.Address.Stream || p.epoch != m.Epoch || p.sequence != m.Sequence || p.time != m.Time ||
-		m.ContentType != TypeSigned || m.Address.Point != "" {
+		m.ContentType != TypeSigned {
 		return fmt.Errorf("checkpoint %d of %v is in a message that says otherwise", p.sequence, p.stream)
 	}
 	return nil

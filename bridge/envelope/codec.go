@@ -106,11 +106,14 @@ func (m *Message) check() error {
 	case m.Address.Kind < Data || m.Address.Kind > Event:
 		return fmt.Errorf("message of unknown kind %d", m.Address.Kind)
 	case m.Address.Kind == Statement && s.Gateway != "":
-		if s.Machine != "" || s.Level != "" || m.Address.Point != "" || m.Epoch.Number != 0 {
-			return errors.New("statement of one stream, point or epoch; it is the gateway's")
+		if s.Machine != "" || s.Level != "" || m.Epoch.Number != 0 {
+			return errors.New("statement of one stream or epoch; it is the gateway's")
 		}
 	case s.Gateway == "" || s.Machine == "" || s.Level == "":
 		return errors.New("message without gateway, machine or level")
+	}
+	if m.Address.Point != "" && m.Address.Kind != Passthrough && m.Address.Kind != Event {
+		return fmt.Errorf("%s message of a point; passthrough and events have one", m.Address.Kind)
 	}
 	switch {
 	case max(len(s.Gateway), len(s.Machine), len(s.Level), len(m.Address.Point), len(m.ContentType)) > MaxName:

@@ -42,7 +42,7 @@ func (f *flood) garbage() Message {
 	case 0:
 		m := f.address(Data)
 		m.ContentType = TypeClear
-		m.Body = AppendClear(nil, "m/", []Sample{{Name: fmt.Sprint("p-", f.n), Value: OfText(f.body[:f.rnd.IntN(2000)])}})
+		m.Body = AppendClear(nil, m.Address.Stream.Machine+"/", []Sample{{Name: fmt.Sprint("p-", f.n), Value: OfText(f.body[:f.rnd.IntN(2000)])}})
 		return m
 	case 1:
 		m := f.address(Passthrough)
@@ -126,14 +126,14 @@ func (f *flood) member() Message {
 			entries = append(entries, Entry{Name: fmt.Sprint("n-", f.n, i), Unit: "kN", Tags: map[string]string{"a": string(f.body[:100])}})
 		}
 		var err error
-		pack, err = AppendCatalogue(nil, "m/", entries)
+		pack, err = AppendCatalogue(nil, f.p.base(), entries)
 		require.NoError(f.t, err)
 	} else {
 		samples := make([]Sample, 500)
 		for i := range samples {
 			samples[i].Name = fmt.Sprint("name-", f.n, i)
 		}
-		pack = appendPack(nil, "m/", samples)
+		pack = appendPack(nil, f.p.base(), samples)
 	}
 	m.Body = f.p.sealer.frame.seal(nil, m.Sequence, pack)
 	return m

@@ -191,7 +191,7 @@ func FuzzCOSE(f *testing.F) {
 
 func FuzzCatalogue(f *testing.F) {
 	for _, entries := range [][]Entry{nil, {{Name: "a"}}, {
-		{Name: "state", ID: "00ff", Unit: "kN", Texts: map[int64]string{0: "off", 24: "on", -1: "unknown"}, Tags: map[string]string{"": "x", "room": "2.17"}}, {Name: "z"},
+		{Name: "state", ID: "00112233445566778899aabbccddeeff", Unit: "kN", Texts: map[int64]string{0: "off", 24: "on", -1: "unknown"}, Tags: map[string]string{"": "x", "room": "2.17"}}, {Name: "z"},
 	}} {
 		b, err := AppendCatalogue(nil, "press-3/", entries)
 		require.NoError(f, err)

@@ -189,7 +189,7 @@ func parseKeyFrame(s *sign1) (f keyFrame, err error) {
 // says of itself.
 func (f *keyFrame) belongs(m *Message) error {
 	if f.stream != m.Address.Stream || f.epoch != m.Epoch || f.sequence != m.Sequence ||
-		m.ContentType != TypeSigned || m.Address.Point != "" {
+		m.ContentType != TypeSigned {
 		return fmt.Errorf("key frame %d of %v is in a message that says otherwise", f.sequence, f.stream)
 	}
 	return nil
@@ -198,39 +198,44 @@ func (f *keyFrame) belongs(m *Message) error {
 // errNotForUs is that none of the identities is a recipient.
 var errNotForUs = errors.New("none of the identities given is a recipient of this epoch")
 
-// open decrypts the epoch's key with the first identity that is a recipient.
+// open decrypts the epoch's key with the first identity for which it can: a key
+// id proves nothing, so another recipient may be the one. Recipients of
+// algorithms that are not known are passed over.
 func (f *keyFrame) open(identities []*Identity) (k epochKey, err error) {
+	err = errNotForUs
 	for i := range f.recipients {
 		w := &f.recipients[i]
 		for _, identity := range identities {
 			if identity.recipient.alg != w.alg || identity.recipient.ID() != w.kid {
 				continue
 			}
-			cek, err := identity.unwrap(w, algA256GCM)
-			if err != nil {
-				return k, fmt.Errorf("cannot open key frame: %w", err)
+			cek, failed := identity.unwrap(w, algA256GCM)
+			if failed == nil {
+				if k, failed = f.decrypt(cek); failed == nil {
+					return k, nil
+				}
 			}
-			return f.decrypt(cek)
+			err = fmt.Errorf("cannot open key frame: %w", failed)
 		}
 	}
-	return k, errNotForUs
+	return epochKey{}, err
 }
 
 // decrypt opens the COSE_Encrypt with its content key.
 func (f *keyFrame) decrypt(cek []byte) (k epochKey, err error) {
 	aead, err := newOpener(cek)
 	if err != nil {
-		return k, fmt.Errorf("cannot open key frame: %w", err)
+		return k, err
 	}
 	plain, err := aead.Open(nil, f.iv, f.ciphertext, encStructure(nil, "Encrypt", f.protected, nil))
 	if err != nil {
-		return k, errors.New("cannot open key frame: it was changed")
+		return k, errors.New("it was changed")
 	}
 	if k, err = parseEpochKey(plain); err != nil {
 		return k, err
 	}
 	if t := k.thumbprint(); subtle.ConstantTimeCompare(t[:], f.thumbprint[:]) != 1 {
-		return epochKey{}, errors.New("cannot open key frame: the key inside is not the one that was signed")
+		return epochKey{}, errors.New("the key inside is not the one that was signed")
 	}
 	return k, nil
 }

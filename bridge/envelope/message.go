@@ -70,7 +70,7 @@ func (s Stream) String() string { return s.Gateway + "/" + s.Machine + "/" + s.L
 type Address struct {
 	Stream Stream
 	Kind   Kind
-	Point  string // passthrough only
+	Point  string // of passthrough and events; else empty
 }
 
 // Epoch names the life of one stream key. Start is the gateway's start counter,

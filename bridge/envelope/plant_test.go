@@ -56,11 +56,14 @@ func (p *plant) putIn(e Epoch, kind Kind, point, contentType string, body []byte
 	return &p.all[len(p.all)-1]
 }
 
+// base is the base name of what the stream says.
+func (p *plant) base() string { return p.head.Stream.Machine + "/" }
+
 // begin begins an epoch, sealed if there are recipients.
 func (p *plant) begin(e Epoch) {
 	p.sealer = nil
 	if len(p.to) == 0 {
-		p.putIn(e, Data, "", TypeClear, AppendClear(nil, "press-3/", p.samples(1)))
+		p.putIn(e, Data, "", TypeClear, AppendClear(nil, p.base(), p.samples(1)))
 		return
 	}
 	s, err := NewSealer(EpochConfig{Stream: p.head.Stream, Epoch: e, Recipients: p.to, Signer: p.signer, Pad: !p.bare, Time: time.Unix(0, p.now)})
@@ -82,15 +85,15 @@ func (p *plant) samples(n int) []Sample {
 
 func (p *plant) data(n int) {
 	if p.sealer == nil {
-		p.put(Data, "", TypeClear, AppendClear(nil, "press-3/", p.samples(n)))
+		p.put(Data, "", TypeClear, AppendClear(nil, p.base(), p.samples(n)))
 		return
 	}
-	body, err := p.sealer.Seal(nil, p.head.Sequence+1, "press-3/", p.samples(n))
+	body, err := p.sealer.Seal(nil, p.head.Sequence+1, p.base(), p.samples(n))
 	require.NoError(p.t, err)
 	p.put(Data, "", TypeSealed, body)
 }
 
-func (p *plant) clear(n int) { p.put(Data, "", TypeClear, AppendClear(nil, "press-3/", p.samples(n))) }
+func (p *plant) clear(n int) { p.put(Data, "", TypeClear, AppendClear(nil, p.base(), p.samples(n))) }
 
 func (p *plant) checkpoint(closing bool) {
 	body, err := SignCheckpoint(p.signer, &p.head, closing, time.Unix(0, p.now))
@@ -151,7 +154,7 @@ func (p *plant) right(d *Delivery) error {
 	}
 	for i, s := range d.Samples {
 		want := Sample{Name: fmt.Sprintf("point-%d", i), Time: m.Time, Value: OfUint(1<<63 + d.Sequence<<8 + uint64(i))}
-		if d.Base != "press-3/" || s.Name != want.Name || s.Time != want.Time || !s.Value.Equal(want.Value) || s.Quality != 0 {
+		if d.Base != p.base() || s.Name != want.Name || s.Time != want.Time || !s.Value.Equal(want.Value) || s.Quality != 0 {
 			return fmt.Errorf("sample %d of message %d has a wrong value", i, d.Sequence)
 		}
 	}

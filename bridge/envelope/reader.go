@@ -54,6 +54,7 @@ type Reader struct {
 	options ReaderOptions
 	streams map[Stream]*streamState
 	gateway map[string]*gatewayState
+	starts  map[string]map[uint64][8]byte // instance of each start counter, by gateway
 
 	queue    [2]queue // what waits: what anybody may have made, and what a recipient made
 	pending  int      // bytes of what waits
@@ -91,9 +92,10 @@ func NewReader(o ReaderOptions) *Reader {
 	}
 	return &Reader{
 		options: o, streams: make(map[Stream]*streamState), gateway: make(map[string]*gatewayState),
-		arena: arena{reuse: o.Reuse},
-		check: arena{reuse: true},
-		owed:  make(map[slot][16]byte), recent: make(map[slot][16]byte), shares: make(map[string]*share),
+		starts: make(map[string]map[uint64][8]byte),
+		arena:  arena{reuse: o.Reuse},
+		check:  arena{reuse: true},
+		owed:   make(map[slot][16]byte), recent: make(map[slot][16]byte), shares: make(map[string]*share),
 	}
 }
 
@@ -144,11 +146,17 @@ func (r *Reader) readData(m *Message) error {
 		if err != nil {
 			return refuse(Malformed, m, "%v", err)
 		}
+		if len(samples) > 0 && !ofMachine(base, m.Address.Stream.Machine) {
+			return refuse(Malformed, m, "the base name of another machine")
+		}
 		return r.accept(m, candidate{delivery: Delivery{Base: base, Samples: samples}})
 	case TypeCatalogue:
 		base, entries, err := decodeCatalogue(m.Body)
 		if err != nil {
 			return refuse(Malformed, m, "%v", err)
+		}
+		if !ofMachine(base, m.Address.Stream.Machine) {
+			return refuse(Malformed, m, "the base name of another machine")
 		}
 		return r.accept(m, candidate{delivery: Delivery{Base: base, Catalogue: entries}})
 	case TypeSealed:

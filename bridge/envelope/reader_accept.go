@@ -16,6 +16,7 @@ type candidate struct {
 	borrowed bool   // plain is the reader's, which uses it again
 
 	silent    bool // gives no delivery: key frame, loss record
+	key       bool // the epoch's key frame, or a copy of it under another time
 	member    bool // sealed under the epoch's key: a recipient made it, or the gateway
 	delivered bool // given as Pending or Unverified
 	signed    bool // its checkpoint came, and only its key frame did not
@@ -70,7 +71,6 @@ func (r *Reader) accept(m *Message, specific candidate) error {
 			return refuse(Tampered, m, "cannot open data frame: %v", err)
 		}
 	}
-	e.stream.highest = max(e.stream.highest, m.Sequence)
 	at := slot{e, m.Sequence}
 	_, c.signed = r.owed[at]
 	if r.settle(c) {
@@ -93,10 +93,18 @@ func (r *Reader) wait(scratch *candidate) {
 	e, n := c.epoch, c.delivery.Sequence
 	r.makeRoom(e.waiting[n])
 	e.waiting.put(n, c)
-	if !c.sealed() && !c.silent && !c.delivered && r.options.Now && len(e.waiting[n]) == 1 && r.decode(c) == nil {
-		r.give(c, Pending)
+	if len(e.waiting[n]) == 1 {
+		r.early(c)
 	}
 	r.hold(c)
+}
+
+// early delivers the first message under a number as Pending, where the reader
+// does not wait for signatures.
+func (r *Reader) early(c *candidate) {
+	if r.options.Now && !c.sealed() && !c.silent && !c.delivered && !c.catalogue() && r.decode(c) == nil {
+		r.give(c, Pending)
+	}
 }
 
 // keep copies what was opened into memory that is not used again.
@@ -227,15 +235,35 @@ func (r *Reader) decode(c *candidate) error {
 // written what cannot be read.
 func (c *candidate) parse(d *Delivery, room *arena) error {
 	p := cursor{b: c.plain}
-	if len(c.plain) > 0 && c.plain[0]&0xe0 == cborMap {
+	ours := false
+	if c.catalogue() {
 		d.Base, d.Catalogue = p.catalogue()
 	} else {
 		d.Base, d.Samples = c.epoch.stream.names.decodePack(&p, room)
+		ours = ours || len(d.Samples) == 0
+	}
+	if ours = ours || ofMachine(d.Base, c.epoch.stream.stream.Machine); !ours {
+		p.fail("the base name of another machine")
 	}
 	if p.wrong == "" && p.i < len(p.b) {
+		if len(p.b) != padme(p.i+1) {
+			p.fail("padding to another length than Padmé's")
+		}
 		p.padding()
 	}
 	return p.end()
+}
+
+// catalogue tells whether the content is one, which is taken only when it is
+// signed.
+func (c *candidate) catalogue() bool {
+	return c.delivery.ContentType == TypeCatalogue || len(c.plain) > 0 && c.plain[0]&0xe0 == cborMap
+}
+
+// ofMachine tells whether a base name is the machine's: its name and a slash.
+func ofMachine(base, machine string) bool {
+	n := len(machine)
+	return len(base) == n+1 && base[n] == '/' && base[:n] == machine
 }
 
 // settle delivers what waits for nothing, and tells whether it did.
@@ -263,6 +291,7 @@ func (r *Reader) settle(c *candidate) bool {
 	for _, o := range c.epoch.waiting[c.delivery.Sequence] {
 		if o != c {
 			r.forged(o, "another message has this number")
+			c.epoch.unkey(o, c)
 		}
 	}
 	r.settled(c.epoch, c.delivery.Sequence, c.digest)
@@ -293,6 +322,11 @@ func (r *Reader) decide(e *epochState, n uint64, digest [16]byte) {
 		}
 		r.forged(c, "another message has this number, and the gateway signed that one")
 	}
+	for _, c := range e.waiting[n] {
+		if c != right {
+			e.unkey(c, right)
+		}
+	}
 	if right == nil {
 		delete(e.waiting, n)
 		if len(r.owed) >= maxOwed && e.stream.share.owed >= maxOwed/r.gateways() {
@@ -308,6 +342,14 @@ func (r *Reader) decide(e *epochState, n uint64, digest [16]byte) {
 	if !r.settle(right) {
 		r.owed[at] = digest // its key frame is missing still
 		e.stream.share.owed++
+	}
+}
+
+// unkey lets go of the epoch's key where c, which was refused, is its key frame,
+// and right is not a copy of it: the right key frame may come still, or again.
+func (e *epochState) unkey(c, right *candidate) {
+	if c.key && (right == nil || !right.key) {
+		e.state, e.key, e.keyFrame, e.frame = noKeyFrame, nil, [32]byte{}, nil
 	}
 }
 

@@ -140,7 +140,7 @@ func (r *Reader) Flush() []Delivery {
 	var waiting []*candidate
 	for i := range r.queue {
 		for _, c := range r.queue[i].all {
-			if !c.gone && !c.delivered && !c.silent && !c.sealed() && len(c.epoch.waiting[c.delivery.Sequence]) == 1 {
+			if !c.gone && !c.delivered && !c.silent && !c.sealed() && !c.catalogue() && len(c.epoch.waiting[c.delivery.Sequence]) == 1 {
 				waiting = append(waiting, c)
 			}
 		}

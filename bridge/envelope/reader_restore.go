@@ -34,6 +34,7 @@ func (r *Reader) restoreGateway(c *cursor) {
 		return
 	}
 	r.gateway[s.Gateway] = g
+	r.began(s.Gateway, s.Start, s.Instance)
 }
 
 func (r *Reader) restoreStream(c *cursor) {
@@ -51,9 +52,10 @@ func (r *Reader) restoreStream(c *cursor) {
 	}
 	s.pruned = c.epoch()
 	s.signed, s.done, s.lost = c.ranges(), c.ranges(), c.ranges()
-	s.highest = max(s.signed.last(), s.done.last())
 	s.ends, s.wanted = c.links(), c.links()
-	s.stated = statedHead{c.uint(), c.uint(), c.uint(), c.int()}
+	s.stated.start, s.stated.count, s.stated.sequence = c.uint(), c.uint(), c.uint()
+	s.stated.epoch = Epoch{Start: c.uint(), Number: c.uint32()}
+	s.stated.time = c.int()
 	for n := c.want(cborArray, "an array of losses"); n > 0 && c.wrong == ""; n-- {
 		c.array(lossItems)
 		l := Loss{Stream: id, Epoch: c.epoch(), First: c.uint(), Last: c.uint(), Reason: c.name(), Time: unixTime(c.int())}
@@ -96,6 +98,7 @@ func (r *Reader) restoreEpoch(c *cursor, s *streamState) *epochState {
 	s.epochs[e.id] = e
 	if e.low != 0 {
 		s.proven++
+		r.began(s.stream.Gateway, e.id.Start, e.id.Instance)
 	}
 	if e.refused != "" {
 		s.refused++
@@ -107,7 +110,6 @@ func (r *Reader) restoreEpoch(c *cursor, s *streamState) *epochState {
 		w.silent = c.bool()
 		w.delivered = !w.silent
 		if c.wrong == "" {
-			s.highest = max(s.highest, w.delivery.Sequence)
 			e.waiting.put(w.delivery.Sequence, w)
 			r.hold(w)
 		}
@@ -163,6 +165,9 @@ func (r *Reader) reopen(c *cursor, e *epochState, frame []byte) {
 		return
 	}
 	m.Body = append([]byte{}, m.Body...)
+	for _, w := range e.waiting[m.Sequence] {
+		w.key = w.silent
+	}
 	e.frame = &m
 	if k, err := f.open(r.options.Identities); err == nil {
 		if e.key, err = newFrameKey(&k, f.hash); err == nil {

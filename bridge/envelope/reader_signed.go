@@ -2,9 +2,11 @@ package envelope
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 )
@@ -41,13 +43,23 @@ func (r *Reader) readKeyFrame(m *Message) error {
 		if e.keyFrame != f.hash {
 			return r.refuse(e, Clone, m, "epoch %v has another key frame", e.id)
 		}
-		return r.accept(m, candidate{silent: true, member: r.options.Trust != nil})
 	}
-	refusal := r.useKey(e, m, &f)
-	if err := r.accept(m, candidate{silent: true, member: r.options.Trust != nil}); err != nil && refusal == nil {
+	// One that is refused leaves no key, and proves nothing.
+	repeated, err := r.seen(e, m, m.Digest())
+	if err != nil || repeated && (e.released || e.state != noKeyFrame) {
+		r.forget(e)
 		return err
 	}
-	return refusal
+	if r.options.Trust != nil {
+		r.prove(e, f.sequence, f.sequence)
+	}
+	if e.state == noKeyFrame {
+		err = r.useKey(e, m, &f)
+	}
+	if !repeated {
+		err = cmp.Or(err, r.accept(m, candidate{silent: true, key: true, member: r.options.Trust != nil}))
+	}
+	return err
 }
 
 // useKey opens the key frame, and then what waited for it.
@@ -111,10 +123,8 @@ func (r *Reader) unlock(e *epochState, n uint64) {
 			return
 		}
 	}
-	if claims := e.waiting[n]; len(claims) > 0 && r.options.Now {
-		if first := claims[0]; !first.delivered && !first.silent && !first.sealed() && r.decode(first) == nil {
-			r.give(first, Pending)
-		}
+	if claims := e.waiting[n]; len(claims) > 0 {
+		r.early(claims[0])
 	}
 }
 
@@ -168,6 +178,7 @@ func (r *Reader) readCheckpoint(m *Message) error {
 	if err := r.link(e, m, &p); err != nil {
 		return err
 	}
+	r.prove(e, p.first, p.sequence)
 	r.apply(e, &p, digest)
 	return nil
 }
@@ -212,12 +223,12 @@ func put(m *map[uint64][32]byte, n uint64, hash [32]byte) {
 func (r *Reader) apply(e *epochState, p *checkpoint, digest [16]byte) {
 	e.signed.add(p.first, p.sequence)
 	e.stream.signed.add(p.first, p.sequence)
-	e.stream.highest = max(e.stream.highest, p.sequence)
 	for i := 0; i < len(p.digests); i += 16 {
 		r.decide(e, p.first+uint64(i/16), [16]byte(p.digests[i:]))
 	}
 	for _, c := range e.waiting[p.sequence] {
 		r.forged(c, "a checkpoint has this number")
+		e.unkey(c, nil)
 	}
 	r.settled(e, p.sequence, digest)
 	for _, o := range e.stream.epochs {
@@ -236,12 +247,13 @@ func (r *Reader) apply(e *epochState, p *checkpoint, digest [16]byte) {
 
 // shut puts away what claims a number of first … last in this epoch.
 func (e *epochState) shut(r *Reader, first, last uint64, reason string) {
-	for n, claims := range e.waiting {
+	for _, n := range slices.Sorted(maps.Keys(e.waiting)) {
 		if n < first || n > last {
 			continue
 		}
-		for _, c := range claims {
+		for _, c := range e.waiting[n] {
 			r.forged(c, reason)
+			e.unkey(c, nil)
 		}
 		delete(e.waiting, n)
 	}
@@ -260,7 +272,7 @@ func (r *Reader) readLoss(m *Message) error {
 	if err := r.options.Trust.verify(m, &s, l.Time); err != nil {
 		return err
 	}
-	if l.Stream != m.Address.Stream || m.ContentType != TypeSigned || m.Address.Point != "" {
+	if l.Stream != m.Address.Stream || m.ContentType != TypeSigned {
 		return refuse(Tampered, m, "the loss record inside is of %v", l.Stream)
 	}
 	err = r.accept(m, candidate{silent: true, member: r.options.Trust != nil})
@@ -270,25 +282,30 @@ func (r *Reader) readLoss(m *Message) error {
 	return err
 }
 
-// lose lists a loss once, and one that goes on as one.
+// lose lists losses by their numbers, and as one what touches, of one epoch and
+// reason, in whatever order the records come.
 func (r *Reader) lose(s *streamState, l Loss) {
 	s.lost.add(l.First, l.Last)
-	for i := range s.losses {
-		o := &s.losses[i]
-		switch {
-		case o.Epoch != l.Epoch || o.Reason != l.Reason:
-		case o.First <= l.First && l.Last <= o.Last:
-			return
-		case o.Last+1 == l.First:
-			o.Last, o.Time = l.Last, l.Time
-			return
+	n := len(s.losses)
+	s.losses = slices.DeleteFunc(s.losses, func(o Loss) bool {
+		if o.Epoch != l.Epoch || o.Reason != l.Reason || o.Last < l.First-1 || l.Last < o.First-1 {
+			return false
 		}
-	}
+		l.First, l.Last = min(l.First, o.First), max(l.Last, o.Last)
+		if o.Time.After(l.Time) {
+			l.Time = o.Time
+		}
+		return true
+	})
+	r.listed -= n - len(s.losses)
 	if len(s.losses) >= maxLosses || r.listed >= maxListed {
 		r.lapse(s)
 		return
 	}
 	r.listed++
-	s.losses = append(s.losses, l)
+	i, _ := slices.BinarySearchFunc(s.losses, l, func(a, b Loss) int {
+		return cmp.Or(cmp.Compare(a.First, b.First), a.Epoch.compare(b.Epoch), cmp.Compare(a.Reason, b.Reason))
+	})
+	s.losses = slices.Insert(s.losses, i, l)
 	r.tallyStream(s)
 }

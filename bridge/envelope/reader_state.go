@@ -73,7 +73,7 @@ func (r *Reader) Resume() uint64 {
 	return at
 }
 
-const stateVersion = "fieldseal reader 1"
+const stateVersion = "fieldseal reader 2"
 
 // appendState appends the account as CBOR: [version, position, gateways,
 // streams], everything in order, so that one account has one form.
@@ -96,7 +96,7 @@ func (r *Reader) appendState(b []byte) []byte {
 }
 
 const (
-	streamItems = 26
+	streamItems = 28
 	epochItems  = 14
 	lossItems   = 7
 )
@@ -111,6 +111,7 @@ func (r *Reader) appendStream(b []byte, s *streamState) []byte {
 	b = appendRanges(appendRanges(appendRanges(b, s.signed), s.done), s.lost)
 	b = appendLinks(appendLinks(b, s.ends), s.wanted)
 	b = appendUint(appendUint(appendUint(b, s.stated.start), s.stated.count), s.stated.sequence)
+	b = appendUint(appendUint(b, s.stated.epoch.Start), uint64(s.stated.epoch.Number))
 	b = appendInt(b, s.stated.time)
 	b = appendHead(b, cborArray, uint64(len(s.losses)))
 	for i := range s.losses {

@@ -18,6 +18,7 @@ type gatewayState struct {
 type statedHead struct {
 	start    uint64 // of the gateway, and
 	count    uint64 // which statement of it
+	epoch    Epoch  // of the stream, without its instance
 	sequence uint64 // the stream's last message; 0: nothing was stated
 	time     int64
 }
@@ -26,8 +27,9 @@ type statedHead struct {
 const maxGateways = 1 << 10
 
 // readStatement takes a gateway's word of where its streams stand. Statements
-// may come late, twice or not at all; of two, the one that was made later must
-// not have a lower head.
+// may come late, twice or not at all; of two over one stream, the one that was
+// made later must not have the lower head. One start has one instance, whoever
+// names it; the content of the newest statement is kept, and that of no other.
 func (r *Reader) readStatement(m *Message) error {
 	sign, err := parseSign1(m.Body)
 	if err != nil {
@@ -50,20 +52,42 @@ func (r *Reader) readStatement(m *Message) error {
 		return refuse(GivenUp, m, "%d gateways are more than a reader keeps account of", len(r.gateway))
 	case g == nil:
 		g = &gatewayState{}
-	case g.newest.Start == s.Start && g.newest.Instance != s.Instance:
-		return refuse(Clone, m, "two instances of the gateway make statements under start counter %d", s.Start)
 	case g.newest.Start == s.Start && g.newest.Sequence == s.Sequence && g.digest != digest:
 		return refuse(Clone, m, "the gateway signed two statements under this number")
 	}
+	if err := r.oneInstance(m, &s); err != nil {
+		return err
+	}
 	for i := range s.Heads {
 		h := &s.Heads[i]
-		if state := r.streams[Stream{s.Gateway, h.Machine, h.Level}]; state != nil && state.stated.contradicts(&s, h) {
-			return refuse(Rollback, m, "the head of %s/%s is at %d, another statement says %d", h.Machine, h.Level, h.Sequence, state.stated.sequence)
+		if state := r.streams[Stream{s.Gateway, h.Machine, h.Level}]; state != nil {
+			if class := state.stated.contradicts(&s, h); class != "" {
+				return refuse(class, m, "the head of %s/%s is at %d, another statement says %d", h.Machine, h.Level, h.Sequence, state.stated.sequence)
+			}
 		}
 	}
-	if g.newest.Sequence == 0 || before(g.newest.Start, g.newest.Sequence, &s) {
-		r.gateway[s.Gateway] = g
-		r.note(g, s, digest)
+	r.gateway[s.Gateway] = g
+	r.note(g, s, digest)
+	return nil
+}
+
+// oneInstance refuses a statement that gives a start counter another instance
+// than it has, in itself or elsewhere.
+func (r *Reader) oneInstance(m *Message, s *GatewayState) error {
+	starts := map[uint64][8]byte{}
+	for i := -1; i < len(s.Heads); i++ {
+		e := Epoch{Start: s.Start, Instance: s.Instance}
+		if i >= 0 {
+			e = s.Heads[i].Epoch
+		}
+		other, known := r.starts[s.Gateway][e.Start]
+		if !known {
+			other, known = starts[e.Start]
+		}
+		if known && other != e.Instance {
+			return refuse(Clone, m, "start counter %d has two instances, %x and %x", e.Start, other, e.Instance)
+		}
+		starts[e.Start] = e.Instance
 	}
 	return nil
 }
@@ -73,24 +97,30 @@ func before(start, count uint64, s *GatewayState) bool {
 	return start < s.Start || start == s.Start && count < s.Sequence
 }
 
-// contradicts tells whether the head in s cannot be true beside what was stated.
-func (t *statedHead) contradicts(s *GatewayState, h *StreamHead) bool {
+// contradicts tells how the head in s cannot be true beside what was stated. A
+// head is lower by its epoch or by its number.
+func (t *statedHead) contradicts(s *GatewayState, h *StreamHead) Class {
+	lower := h.Epoch.before(t.epoch) || h.Sequence < t.sequence
+	higher := t.epoch.before(h.Epoch) || h.Sequence > t.sequence
 	switch {
 	case t.sequence == 0:
-		return false
-	case before(t.start, t.count, s):
-		return h.Sequence < t.sequence
 	case t.start == s.Start && t.count == s.Sequence:
-		return h.Sequence != t.sequence
-	default:
-		return h.Sequence > t.sequence
+		if lower || higher {
+			return Clone
+		}
+	case before(t.start, t.count, s) && lower, !before(t.start, t.count, s) && higher:
+		return Rollback
 	}
+	return ""
 }
 
-// note makes s the newest statement.
+// note takes in what s says: of each stream that it is the newest over, and of
+// the gateway where it is the newest of all.
 func (r *Reader) note(g *gatewayState, s GatewayState, digest [16]byte) {
+	r.began(s.Gateway, s.Start, s.Instance)
 	for i := range s.Heads {
 		h := &s.Heads[i]
+		r.began(s.Gateway, h.Epoch.Start, h.Epoch.Instance)
 		id := Stream{s.Gateway, h.Machine, h.Level}
 		state := r.streams[id]
 		if share := r.shareOf(s.Gateway); state == nil && r.options.Trust != nil {
@@ -102,9 +132,12 @@ func (r *Reader) note(g *gatewayState, s GatewayState, digest [16]byte) {
 			r.streams[id] = state
 			r.tallyStream(state)
 		}
-		if state != nil {
-			state.stated = statedHead{s.Start, s.Sequence, h.Sequence, s.Time.UnixNano()}
+		if state != nil && before(state.stated.start, state.stated.count, &s) {
+			state.stated = statedHead{s.Start, s.Sequence, Epoch{Start: h.Epoch.Start, Number: h.Epoch.Number}, h.Sequence, s.Time.UnixNano()}
 		}
+	}
+	if g.newest.Sequence > 0 && !before(g.newest.Start, g.newest.Sequence, &s) {
+		return
 	}
 	s.Heads = nil
 	g.newest, g.digest, g.heard, g.proof = s, digest, r.options.Clock(), Signed

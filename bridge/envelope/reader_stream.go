@@ -1,6 +1,10 @@
 package envelope
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // streamState is the account of one stream.
 type streamState struct {
@@ -11,7 +15,6 @@ type streamState struct {
 
 	signed  ranges // numbers that a verified checkpoint covers, or is
 	done    ranges // numbers that are settled: delivered, or with nothing to deliver
-	highest uint64
 	oldest  uint64 // least of done that held samples or a payload; 0: none
 	pruned  Epoch  // this epoch and those before it are let go; zero: none
 	through uint64 // numbers up to here are no longer told apart
@@ -132,7 +135,7 @@ func (e Epoch) before(o Epoch) bool {
 	return e.Start < o.Start || e.Start == o.Start && e.Number < o.Number
 }
 
-// admit checks that the numbers low … high, which a signature proves to be of
+// admit tells whether the numbers low … high, which a signature proves to be of
 // this epoch, fit what is known: one start counter has one instance, and epochs
 // follow each other by counter as by number. What merely comes late fits; a
 // numbering that went back, or goes on twice, does not, and then the epoch that
@@ -141,13 +144,14 @@ func (r *Reader) admit(e *epochState, m *Message, low, high uint64) error {
 	if e.low != 0 && e.low <= low && high <= e.high {
 		return nil
 	}
+	if other, known := r.starts[e.stream.stream.Gateway][e.id.Start]; known && other != e.id.Instance {
+		return r.reject(e, Clone, m, "start counter %d has two instances, %x and %x", e.id.Start, other, e.id.Instance)
+	}
 	for _, o := range e.stream.epochs {
 		if o == e || o.low == 0 || o.refused != "" {
 			continue
 		}
 		switch {
-		case o.id.Start == e.id.Start && o.id.Instance != e.id.Instance:
-			return r.reject(e, Clone, m, "epochs %v and %v have one start counter and two instances", o.id, e.id)
 		case e.id.before(o.id) && high < o.low, o.id.before(e.id) && low > o.high:
 			continue
 		case e.id.before(o.id):
@@ -156,6 +160,12 @@ func (r *Reader) admit(e *epochState, m *Message, low, high uint64) error {
 			return r.reject(e, Rollback, m, "epoch %v uses numbers that %v has used", e.id, o.id)
 		}
 	}
+	return nil
+}
+
+// prove notes what admit let through, of a message that is not refused.
+func (r *Reader) prove(e *epochState, low, high uint64) {
+	r.began(e.stream.stream.Gateway, e.id.Start, e.id.Instance)
 	if e.low == 0 {
 		e.stream.proven++
 	}
@@ -163,14 +173,40 @@ func (r *Reader) admit(e *epochState, m *Message, low, high uint64) error {
 		e.low = low
 	}
 	e.high = max(e.high, high)
-	return nil
 }
 
-// reject refuses the message, and the whole epoch if nothing of it was admitted.
+// maxStarts is of how many starts of a gateway the instance is remembered.
+const maxStarts = 256
+
+// began notes the instance of a start counter, of which there is one.
+func (r *Reader) began(gateway string, start uint64, instance [8]byte) {
+	starts := r.starts[gateway]
+	if _, known := starts[start]; known {
+		return
+	}
+	if starts == nil {
+		starts = make(map[uint64][8]byte)
+		r.starts[gateway] = starts
+	}
+	starts[start] = instance
+	if len(starts) > maxStarts {
+		delete(starts, slices.Min(slices.Collect(maps.Keys(starts))))
+	}
+}
+
+// reject refuses the message, and the whole epoch with what waits in it if
+// nothing of it was admitted.
 func (r *Reader) reject(e *epochState, class Class, m *Message, format string, args ...any) error {
 	if e.low == 0 {
 		e.refused = class
 		e.stream.refused++
+		for _, n := range slices.Sorted(maps.Keys(e.waiting)) {
+			for _, c := range e.waiting[n] {
+				r.drop(c)
+				r.report(e.stream, e.id, &Refusal{Class: class, Sequence: n, Reason: "its epoch was refused"})
+			}
+		}
+		e.waiting = nil
 	}
 	return r.refuse(e, class, m, format, args...)
 }

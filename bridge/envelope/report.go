@@ -12,7 +12,7 @@ type StreamReport struct {
 	Stream  Stream
 	Epochs  []EpochReport // in the order the gateway began them; the newest, where there are very many
 	Heard   time.Time     // when the last message came, by the reader's clock
-	Highest uint64        // greatest number that came or was signed for
+	Highest uint64        // greatest number of what is here or was signed for; what was refused or turned out forged does not count
 
 	// Gaps are the numbers from 1 to Highest of which no message is here and
 	// which no loss record explains. A number behind SignedThrough is the word
@@ -37,7 +37,7 @@ type StreamReport struct {
 	// SignedThrough is the greatest number that a verified checkpoint covers.
 	SignedThrough uint64
 
-	Pending    int       // samples and payloads that wait for their signature, in messages
+	Pending    int       // samples and payloads that wait for their signature, in messages; 0 without a trust file
 	Oldest     time.Time // the time that the oldest of them bears: nobody has signed for it
 	NoKeyFrame int       // sealed ones of them, and signed ones, that wait for their key frame
 	Unopened   uint64    // delivered unopened: none of the identities can open them
@@ -69,7 +69,7 @@ type Forgery struct {
 func (r *Reader) Report() []StreamReport {
 	out := make([]StreamReport, 0, len(r.streams))
 	for _, s := range r.streams {
-		out = append(out, s.account(r.options.Trimmed))
+		out = append(out, s.account(r.options.Trimmed, r.options.Trust != nil))
 	}
 	slices.SortFunc(out, func(a, b StreamReport) int {
 		return a.Stream.compare(b.Stream)
@@ -77,9 +77,9 @@ func (r *Reader) Report() []StreamReport {
 	return out
 }
 
-func (s *streamState) account(trimmed bool) StreamReport {
+func (s *streamState) account(trimmed, trust bool) StreamReport {
 	p := StreamReport{
-		Stream: s.stream, Heard: s.heard, Highest: s.highest, SignedThrough: s.signed.last(),
+		Stream: s.stream, Heard: s.heard, Highest: max(s.done.last(), s.signed.last()), SignedThrough: s.signed.last(),
 		Unopened: s.unopened, GivenUp: s.givenUp, Duplicates: s.duplicates,
 		Losses: slices.Clone(s.losses), Forged: s.forged, Forgeries: slices.Clone(s.forgeries),
 	}
@@ -88,16 +88,14 @@ func (s *streamState) account(trimmed bool) StreamReport {
 	for _, e := range s.epochs {
 		received := slices.Clone(e.done)
 		for n, claims := range e.waiting {
-			if e.refused != "" {
-				break
-			}
 			received.add(n, n)
 			here.add(n, n)
+			p.Highest = max(p.Highest, n)
 			for _, c := range claims {
 				if !c.silent && s.oldest == 0 && (oldest == 0 || oldest > n) {
 					oldest = n
 				}
-				if !c.signed && !c.silent { // a key frame and a loss record bear a signature of their own
+				if trust && !c.signed && !c.silent { // a key frame and a loss record bear a signature of their own
 					p.Pending++
 					if t := time.Unix(0, c.delivery.Time).UTC(); p.Oldest.IsZero() || t.Before(p.Oldest) {
 						p.Oldest = t
@@ -119,17 +117,17 @@ func (s *streamState) account(trimmed bool) StreamReport {
 	from := uint64(1)
 	if trimmed {
 		if oldest == 0 {
-			oldest = s.highest + 1
+			oldest = p.Highest + 1
 		}
 		if len(here.missing(1, oldest-1)) > 0 {
 			from, p.Trimmed = oldest, oldest-1
 		}
 	}
 	p.Settled, p.Missed = s.through, s.missed
-	p.Gaps = here.missing(max(from, s.through+1), s.highest)
+	p.Gaps = here.missing(max(from, s.through+1), p.Highest)
 	if p.Stated = s.stated.sequence; p.Stated > 0 {
 		p.StatedAt = unixTime(s.stated.time)
-		p.Withheld = here.missing(s.highest+1, p.Stated)
+		p.Withheld = here.missing(p.Highest+1, p.Stated)
 	}
 	return p
 }

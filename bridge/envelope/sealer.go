@@ -118,6 +118,11 @@ func (s *Sealer) Seal(dst []byte, sequence uint64, base string, samples []Sample
 	if err := s.ready(sequence); err != nil {
 		return dst, err
 	}
+	for i := range samples {
+		if n := len(samples[i].Value.data); n > MaxValue {
+			return dst, fmt.Errorf("cannot seal message %d of %v: a value of %d bytes, over the %d allowed", sequence, s.config.Stream, n, MaxValue)
+		}
+	}
 	s.plain = appendPack(s.plain[:0], base, samples)
 	return s.finish(dst, sequence)
 }

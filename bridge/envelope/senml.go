@@ -24,7 +24,7 @@ const (
 // deterministic encoding. The base name stands in the first record. The base
 // time stands in the first record and wherever it changes, as the decimal
 // fraction 4([-9, nanoseconds]), so that no digit of it is lost. A quality that
-// is not good stands under "q".
+// is not good stands under "q". A name or unit over [MaxName] is cut off.
 func appendPack(dst []byte, base string, samples []Sample) []byte {
 	dst = appendHead(dst, cborArray, uint64(len(samples)))
 	var now int64
@@ -58,9 +58,9 @@ func appendPack(dst []byte, base string, samples []Sample) []byte {
 			pairs++
 		}
 		dst = append(dst, cborMap|pairs, labelName)
-		dst = appendText(dst, valid(s.Name))
+		dst = appendText(dst, clip(s.Name, MaxName))
 		if s.Unit != "" {
-			dst = appendText(append(dst, labelUnit), valid(s.Unit))
+			dst = appendText(append(dst, labelUnit), clip(s.Unit, MaxName))
 		}
 		if value {
 			dst = appendValue(dst, &s.Value)

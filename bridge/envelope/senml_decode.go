@@ -74,9 +74,9 @@ func (n *names) decodePack(c *cursor, room *arena) (base string, samples []Sampl
 		if !c.next(labelName) {
 			c.fail("a record without a name")
 		}
-		s.Name = n.at(i, c.text(MaxBody))
+		s.Name = n.at(i, c.text(MaxName))
 		if c.next(labelUnit) {
-			if s.Unit = n.unit(c.text(MaxBody)); s.Unit == "" {
+			if s.Unit = n.unit(c.text(MaxName)); s.Unit == "" {
 				c.fail("an empty unit, written out")
 			}
 			pairs--
@@ -224,13 +224,15 @@ func (c *cursor) value(v *Value) bool {
 		c.number(v)
 	case labelText:
 		c.i++
-		*v = OfText(c.text(MaxBody))
+		*v = OfText(c.text(MaxValue))
 	case labelBool:
 		c.i++
 		*v = OfBool(c.bool())
 	case labelData:
 		c.i++
-		*v = OfBytes(c.bytes())
+		if *v = OfBytes(c.bytes()); len(v.data) > MaxValue {
+			c.fail("bytes too long")
+		}
 	default:
 		return false
 	}

@@ -23,7 +23,8 @@ import (
 //   - NaN and the infinities are {"vs": "NaN", "vk": "float"},
 //   - a Text that is mostly control characters is {"vd": …, "vk": "text"}.
 //
-// A Float has a point or an exponent, and an integer has none.
+// A Float has a point or an exponent, and an integer has none. A name or unit
+// over [MaxName] is cut off; texts and bytes must be within [MaxValue].
 func AppendClear(dst []byte, base string, samples []Sample) []byte {
 	dst = append(dst, '[')
 	var now int64
@@ -42,9 +43,9 @@ func AppendClear(dst []byte, base string, samples []Sample) []byte {
 			dst = appendSeconds(append(dst, `"bt":`...), now)
 			dst = append(dst, ',')
 		}
-		dst = appendString(append(dst, `"n":`...), valid(s.Name))
+		dst = appendString(append(dst, `"n":`...), clip(s.Name, MaxName))
 		if s.Unit != "" {
-			dst = appendString(append(dst, `,"u":`...), valid(s.Unit))
+			dst = appendString(append(dst, `,"u":`...), clip(s.Unit, MaxName))
 		}
 		if s.Value.kind != NoValue && !s.Bad() {
 			dst = appendClearValue(dst, &s.Value)
@@ -230,6 +231,9 @@ func decodeClear(b []byte) (base string, samples []Sample, err error) {
 		s.Name, s.Unit, s.Time, s.Quality = r.Name, r.Unit, now, r.Quality
 		if s.Value, err = r.value(); err != nil {
 			return "", nil, fmt.Errorf("cannot read SenML JSON: %w", err)
+		}
+		if len(s.Value.data) > MaxValue {
+			return "", nil, errors.New("cannot read SenML JSON: a text or bytes too long")
 		}
 	}
 	if !bytes.Equal(AppendClear(make([]byte, 0, len(b)), base, samples), b) {

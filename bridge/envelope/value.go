@@ -74,6 +74,9 @@ func OfUint(u uint64) Value { return Value{kind: Uint, bits: u} }
 // OfFloat gives a Float.
 func OfFloat(f float64) Value { return Value{kind: Float, bits: math.Float64bits(f)} }
 
+// MaxValue is the greatest size of a Text or Bytes in bytes.
+const MaxValue = 64 << 10
+
 // OfText gives a Text that shares the bytes, which are UTF-8. Bytes that are
 // not travel as Bytes.
 func OfText(utf8 []byte) Value { return Value{kind: Text, data: utf8} }

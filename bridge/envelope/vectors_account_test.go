@@ -294,7 +294,10 @@ func statementVectors() []recipe {
 			p := told(m, 6)
 			p.statement(nil)
 			p.now += 10e9
-			p.statement(func(s *GatewayState) { s.Instance[7]++ })
+			p.statement(func(s *GatewayState) {
+				s.Instance[7]++
+				s.Heads[0].Epoch.Instance = s.Instance
+			})
 			m.feed = append(m.feed, p.extra...)
 			m.clock = p.now
 			m.delivers, m.verdicts = []uint64{2, 3, 5}, []string{"clone"}

@@ -93,6 +93,7 @@ type odd struct {
 	plain     func([]byte) []byte
 	second    bool // the second recipient gets another content key
 	emptyList bool
+	foreign   bool // a recipient of an algorithm of the future goes first
 }
 
 // oddKeyFrame is the short stream with such a key frame.
@@ -121,7 +122,14 @@ func (p *plant) oddKeyFrame(o odd) {
 	if o.emptyList {
 		to = nil
 	}
-	payload = appendHead(payload, cborArray, uint64(len(to)))
+	if o.foreign {
+		payload = appendHead(payload, cborArray, uint64(len(to)+1))
+		w := wrapped{ek: []byte("encapsulated"), ciphertext: []byte("content key")}
+		w.protected = appendBytes([]byte{0xa2, headerAlg, 0x19, 0x03, 0xe7, headerKid}, make([]byte, 8))
+		payload = appendWrapped(payload, &w)
+	} else {
+		payload = appendHead(payload, cborArray, uint64(len(to)))
+	}
 	for i := range to {
 		if i > 0 && o.second {
 			rand.Read(cek)

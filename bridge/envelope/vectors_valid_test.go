@@ -23,7 +23,7 @@ type maker struct {
 
 // allVectors gives what is made, the valid ones first.
 func allVectors() []recipe {
-	return slices.Concat(validVectors(), accountVectors(), statementVectors(), faultyBytes(), faultyMessages(), faultyGateways())
+	return slices.Concat(validVectors(), accountVectors(), statementVectors(), faultyBytes(), faultyMessages(), faultyGateways(), laterVectors(), faultyLater())
 }
 
 // The four recipients. Their keys are the SHA-256 of their names.
@@ -108,11 +108,12 @@ func validVectors() []recipe {
 			p.checkpoint(true)
 			p.begin(epoch(1, 2))
 			p.force(0.1)
+			p.force(0.2) // gone
 			p.lose(11, 11)
 			p.force(-4)
 			p.checkpoint(false)
-			m.feed = p.all
-			m.delivers = []uint64{2, 3, 5, 6, 7, 10, 12}
+			m.feed = slices.Concat(p.all[:10], p.all[11:])
+			m.delivers = []uint64{2, 3, 5, 6, 7, 10, 13}
 			m.verdicts = []string{"loss"}
 		}})
 	}

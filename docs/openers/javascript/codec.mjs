@@ -156,6 +156,8 @@ export function encode(x) {
 
 // What an item has to be, each with its error.
 
+export const maxName = 256, maxValue = 65536
+
 export function array(x, n, what) {
   if (!Array.isArray(x) || (n >= 0 && x.length !== n)) fail(`${what}: no array of ${n}`)
   return x
@@ -233,8 +235,8 @@ function pack(records, wanted) {
   let base = '', now = 0n
   const samples = records.map((r, i) => {
     map(r, recordLabels, 'record', true)
-    const s = { name: text(r.get(0), Infinity, 'name'), unit: '', time: now, quality: 0, kind: 'none', value: null }
-    if (r.has(1) && (s.unit = text(r.get(1), Infinity, 'unit')) === '') fail('an empty unit')
+    const s = { name: text(r.get(0), maxName, 'name'), unit: '', time: now, quality: 0, kind: 'none', value: null }
+    if (r.has(1) && (s.unit = text(r.get(1), maxName, 'unit')) === '') fail('an empty unit')
     for (const label of valueLabels) {
       if (!r.has(label)) continue
       if (s.kind !== 'none') fail('two values')
@@ -251,14 +253,14 @@ function pack(records, wanted) {
     if (s.quality >= 2 ** 31 && s.kind !== 'none') fail('a bad sample with a value')
     return s
   })
-  return { base, samples, catalogue: [] }
+  return { base, samples }
 }
 
 function value(label, v) {
   switch (label) {
-    case 3: return { kind: 'text', value: text(v, Infinity, 'value') }
+    case 3: return { kind: 'text', value: text(v, maxValue, 'value') }
     case 4: return typeof v === 'boolean' ? { kind: 'bool', value: v } : fail('no boolean')
-    case 8: return { kind: 'bytes', value: bytes(v, -1, 'value') }
+    case 8: return bytes(v, -1, 'value').length > maxValue ? fail('bytes that are too long') : { kind: 'bytes', value: v }
   }
   if (v instanceof Float) return { kind: 'float', value: v.value }
   if (v instanceof Tagged) return { kind: 'time', value: seconds(v) }
@@ -282,7 +284,7 @@ export function catalogue(m, wanted) {
     for (const [k, v] of tags) { text(k, 256, 'tag'); text(v, 256, 'tag') }
     return { name, id, unit: text(unit, 256, 'unit'), texts, tags }
   })
-  return { base: wanted, samples: [], catalogue: entries }
+  return { base: wanted, catalogue: entries }
 }
 
 // SenML in JSON, section 5. Reading is so narrow that no other form passes.
@@ -297,7 +299,7 @@ const wordFloats = { NaN, Infinity, '-Infinity': -Infinity }
 export function clearPack(body, wanted) {
   let s
   try { s = utf8.decode(body) } catch { fail('no UTF-8') }
-  if (s === '[]') return { base: '', samples: [], catalogue: [] }
+  if (s === '[]') return { base: '', samples: [] }
   const samples = []
   let at = 1, base = '', now = 0n
   if (s[0] !== '[') fail('no array')
@@ -318,9 +320,13 @@ export function clearPack(body, wanted) {
     const x = { name: unescape(n), unit: u === undefined ? '' : unescape(u), time: now, quality: Number(q ?? 0), kind: 'none', value: null }
     if (u === '' || x.quality > 0xffffffff) fail('an empty unit, or no quality')
     Object.assign(x, clearValue(v, vs, vb, vd, vk))
+    text(x.name, maxName, 'name')
+    text(x.unit, maxName, 'unit')
+    if (x.kind === 'text') text(x.value, maxValue, 'value')
+    if (x.kind === 'bytes' && x.value.length > maxValue) fail('bytes that are too long')
     if (x.quality >= 2 ** 31 && x.kind !== 'none') fail('a bad sample with a value')
     samples.push(x)
-    if (s[at] === ']' && at === s.length - 1) return { base, samples, catalogue: [] }
+    if (s[at] === ']' && at === s.length - 1) return { base, samples }
     if (s[at++] !== ',') fail('records in another form')
   }
 }

@@ -5,64 +5,23 @@ import { Malformed } from './codec.mjs'
 import {
   check, digest, epochName, kinds, openData, parseCheckpoint, parseData, parseKeyFrame, parseLoss, parseStatement, Refusal, refuse, unseal,
 } from './frames.mjs'
+import { first, Ranges } from './ranges.mjs'
 
 // What a reader keeps at most. What comes beyond is refused as given-up.
 const limits = {
   waiting: 50000, waitingBytes: 64 << 20, // messages without a signature or a key
-  claims: 16, // different messages under one number
+  claims: 64, // different messages under one number
   digests: 1 << 20, // signed ones, to tell repeats from forgeries
-  streams: 10000, epochs: 100000, forgeries: 1000, statements: 128,
-}
-
-/** A set of numbers, as ranges in order. */
-class Ranges {
-  list = []
-
-  add(a, b = a) {
-    let i = this.list.length // new numbers mostly come at the end
-    while (i > 0 && this.list[i - 1][1] + 1n >= a) i--
-    let j = i
-    for (; j < this.list.length && this.list[j][0] <= b + 1n; j++) {
-      if (this.list[j][0] < a) a = this.list[j][0]
-      if (this.list[j][1] > b) b = this.list[j][1]
-    }
-    this.list.splice(i, j - i, [a, b])
-  }
-
-  has(n) {
-    const i = first(this.list, r => r[1] >= n)
-    return i < this.list.length && this.list[i][0] <= n
-  }
-
-  get last() { return this.list.at(-1)?.[1] ?? 0n }
-
-  missing(a, b) {
-    const out = []
-    for (const [x, y] of this.list) {
-      if (a > b || x > b) break
-      if (x > a) out.push([a, x - 1n])
-      if (y >= a) a = y + 1n
-    }
-    return a <= b ? [...out, [a, b]] : out
-  }
-}
-
-/** The first place in a sorted list for which is() holds. */
-function first(list, is) {
-  let a = 0, b = list.length
-  while (a < b) {
-    const i = (a + b) >> 1
-    if (is(list[i])) b = i
-    else a = i + 1
-  }
-  return a
+  streams: 10000, epochs: 100000, forgeries: 1000,
 }
 
 const earlier = (a, b) => a.start < b.start || (a.start === b.start && a.number < b.number)
+/** A frame that waits for a key, whether or not its key frame is here. */
+const sealed = c => c.frame && !c.content && !c.unopened
 const byNumber = (a, b) => (a.n < b.n ? -1 : 1)
 
 /** A frame that nobody could try to open yet. */
-const locked = c => c.frame && !c.content && !c.epoch.keyFrame
+const locked = c => sealed(c) && !c.epoch.keyFrame
 
 export class Reader {
   /**
@@ -98,7 +57,7 @@ export class Reader {
     if (this.trust && !this.trust.has(m.gateway)) refuse('unknown-gateway', 'no key is trusted for it')
     const kind = kinds[m.kind]
     if (kind === 'statement') return this.statement(m, parseStatement(m, this.trust))
-    const c = { n: m.sequence, m, kind, digest: digest(m), content: null, frame: null, shown: false, held: false }
+    const c = { n: m.sequence, m, kind, digest: digest(m), content: null, frame: null, unopened: false, key: false, shown: false, held: false }
     let checkpoint, loss, keyFrame
     switch (kind) {
       case 'data': Object.assign(c, parseData(m)); break
@@ -120,12 +79,11 @@ export class Reader {
       this.forgery(s, c.n, cls)
       refuse(cls, 'its epoch has another key frame')
     }
+    if (this.trust && keyFrame) this.claim(s, c)
+    c.key = !!keyFrame
     if (c.frame && e.key) c.content = openData(m, c.frame, e.key)
+    c.unopened = !!(c.frame && !c.content && (e.keyFrame || !this.identities.length))
     const signed = this.trust && signedDigest(s, c.n)
-    if (signed && signed !== c.digest) {
-      if (keyFrame && this.identities.length) await unseal(keyFrame, this.identities) // its class goes first
-      this.forged(s, c.n, 'another message has this number')
-    }
     const proof = !this.trust ? 'unverified' : signed ? 'signed' : null
     if (!proof && s.waiting.get(c.n)?.length >= limits.claims) this.forged(s, c.n, 'too many messages claim this number')
     if (!proof || (locked(c) && this.identities.length)) this.hold(c)
@@ -160,7 +118,7 @@ export class Reader {
     if (!s.epochs.has(name) && s.epochs.size >= limits.epochs) refuse('given-up', 'too many epochs')
     return s.epochs.get(name) ?? {
       name, id, refused: null, low: null, high: null, // the numbers that signatures prove
-      closed: null, keyFrame: null, key: null, locked: [],
+      closed: null, keyFrame: null, key: null, locked: [], digests: new Set(), came: new Ranges(),
     }
   }
 
@@ -177,9 +135,11 @@ export class Reader {
   repeated(s, c) {
     if ((s.waiting.get(c.n) ?? []).some(x => x.digest === c.digest)) return true
     if (!this.trust) {
-      if (s.seen.has(c.n) && s.seen.get(c.n) !== c.digest) this.forged(s, c.n, 'another message has this number, and nothing tells which is right')
-      return s.came.has(c.n)
+      const known = s.seen.get(seat(c))
+      if (known && known !== c.digest) this.forged(s, c.n, 'another message has this number, and nothing tells which is right')
+      return c.epoch.came.has(c.n) || waitsForKey(c)
     }
+    if (waitsForKey(c)) return true
     if (c.n <= s.forgotten) return s.came.has(c.n) || refuse('given-up', 'what was signed under this number is forgotten')
     return s.came.has(c.n) && signedDigest(s, c.n) === c.digest
   }
@@ -209,7 +169,7 @@ export class Reader {
     }
     if (e.low === null) { // nothing of this epoch counts
       e.refused = cls
-      for (const x of all(s, e)) {
+      for (const x of all(s, e).sort(byNumber)) {
         this.drop(s, x)
         this.forgery(s, x.n, cls)
       }
@@ -244,27 +204,24 @@ export class Reader {
     this.release(c)
   }
 
-  /** With now: the first message under a number, as pending. Catalogues wait. */
+  /** With now: the first message under a number of an epoch, as pending. Catalogues wait. */
   show(s, c) {
-    if (!this.now || c.shown || s.waiting.get(c.n)[0] !== c || (locked(c) && this.identities.length) ||
-      c.content?.catalogue?.length) return
+    if (!this.now || c.shown || s.waiting.get(c.n).find(x => x.epoch === c.epoch) !== c || (locked(c) && this.identities.length) ||
+      (c.content && 'catalogue' in c.content)) return
     c.shown = this.deliver(s, c, 'pending')
   }
 
   /** A message that needs no other word: out with it, or to those without a key. */
   settle(s, c, proof) {
-    s.came.add(c.n)
-    if (proof === 'unverified') {
-      s.seen.set(c.n, c.digest)
-      if (s.seen.size > limits.digests) s.seen.delete(s.seen.keys().next().value)
-    }
-    if ((c.content || c.frame) && (s.first === null || c.n < s.first)) s.first = c.n
     if (locked(c) && this.identities.length && !c.shown) {
       if (!c.held) this.hold(c)
       c.epoch.locked.push({ n: c.n, c, proof })
+      c.epoch.digests.add(c.digest)
       return
     }
     this.release(c)
+    if (proof === 'unverified') see(s, c)
+    begin(s, c)
     if (!c.shown) this.deliver(s, c, proof)
   }
 
@@ -295,19 +252,33 @@ export class Reader {
     const opens = c => {
       try {
         if (e.key) c.content = openData(c.m, c.frame, e.key)
+        else c.unopened = true
         return true
       } catch (err) {
         this.forgery(s, c.n, err.class)
         return false
       }
     }
-    for (const { c, proof } of e.locked.splice(0).sort(byNumber)) {
+    e.digests.clear()
+    const claims = all(s, e).filter(sealed).map(c => ({ n: c.n, c, proof: null }))
+    for (const { n, c, proof } of [...e.locked.splice(0), ...claims].sort(byNumber)) {
+      const good = opens(c)
+      if (!proof) {
+        if (good) this.show(s, c)
+        else this.drop(s, c)
+        continue
+      }
       this.release(c)
-      if (opens(c)) this.deliver(s, c, proof)
-    }
-    for (const c of all(s, e).filter(x => x.frame && !x.content).sort(byNumber)) {
-      if (opens(c)) this.show(s, c)
-      else this.drop(s, c)
+      if (!good) continue
+      if (!this.trust) {
+        if (e.came.has(n)) {
+          this.forgery(s, n, 'forged')
+          continue
+        }
+        see(s, c)
+      }
+      begin(s, c)
+      this.deliver(s, c, proof)
     }
     if (refusal) throw refusal
   }
@@ -329,22 +300,25 @@ export class Reader {
     s.came.add(p.sequence)
     if (p.closing) e.closed = p.sequence
     for (let n = p.first; n <= p.sequence; n++) {
-      const wanted = signedDigest(s, n)
-      for (const c of s.waiting.get(n) ?? []) {
+      const wanted = signedDigest(s, n), claims = s.waiting.get(n) ?? []
+      const right = claims.find(c => c.digest === wanted)
+      for (const c of claims) {
         if (c.digest === wanted) {
           s.waiting.delete(n)
           this.settle(s, c, 'signed')
         } else {
           this.release(c)
           this.forgery(s, n, 'forged')
+          if (c.key && !right?.key) unkey(c.epoch)
         }
       }
       s.waiting.delete(n)
     }
     if (p.closing) {
-      for (const c of all(s, e).filter(x => x.n > p.sequence)) {
+      for (const c of all(s, e).filter(x => x.n > p.sequence).sort(byNumber)) {
         this.drop(s, c)
         this.forgery(s, c.n, 'forged')
+        if (c.key) unkey(c.epoch)
       }
     }
     this.digests += p.digests.length / 16 + 1
@@ -358,15 +332,14 @@ export class Reader {
   gateway(name) {
     if (!this.gateways.has(name)) {
       if (this.gateways.size >= limits.streams) refuse('given-up', 'too many gateways')
-      this.gateways.set(name, { starts: new Map(), newest: null, heads: new Map(), seen: new Map() })
+      this.gateways.set(name, { starts: new Map(), newest: null, heads: new Map() })
     }
     return this.gateways.get(name)
   }
 
   statement(m, st) {
-    const g = this.gateway(m.gateway), number = `${st.start}/${st.sequence}`
-    if (g.seen.get(number) === st.content) return
-    if (g.seen.has(number)) refuse('clone', 'the gateway made two statements under one number')
+    const g = this.gateway(m.gateway), same = (a, b) => a.start === b.start && a.sequence === b.sequence
+    if (g.newest && same(st, g.newest) && st.content !== g.newest.content) refuse('clone', 'the gateway made two statements under one number')
     const starts = new Map(g.starts)
     for (const x of [st, ...st.heads]) {
       if ((starts.get(x.start) ?? x.instance) !== x.instance) refuse('clone', 'another instance has this start counter')
@@ -377,14 +350,16 @@ export class Reader {
     for (const h of st.heads) {
       const known = g.heads.get(name(h))
       if (!known) continue
+      const differ = earlier(known, h) || earlier(h, known) || h.sequence !== known.sequence
+      if (same(st, known.of) && differ) refuse('clone', 'the gateway made two statements under one number')
       const [a, b] = later(st, known.of) ? [known, h] : [h, known]
       if (earlier(b, a) || b.sequence < a.sequence) refuse('rollback', 'a stream was further in an earlier statement')
     }
     g.starts = starts
-    for (const h of st.heads) if (later(st, g.heads.get(name(h))?.of ?? { start: -1n })) g.heads.set(name(h), h)
+    for (const h of st.heads) {
+      if ((this.trust || this.streams.has(name(h))) && later(st, g.heads.get(name(h))?.of ?? { start: -1n })) g.heads.set(name(h), h)
+    }
     if (!g.newest || later(st, g.newest)) g.newest = { ...st, came: this.clock() }
-    g.seen.set(number, st.content)
-    if (g.seen.size > limits.statements) g.seen.delete(g.seen.keys().next().value)
   }
 
   /** The account of all streams and gateways so far. */
@@ -412,14 +387,19 @@ export class Reader {
   streamReport(s, verdicts) {
     const waiting = all(s), have = new Ranges()
     for (const [a, b] of [...s.came.list, ...s.lost.list]) have.add(a, b)
-    let highest = s.came.last, start = s.first
+    let highest = s.came.last, start = null // of what only waits
     for (const c of waiting) {
       have.add(c.n)
       if (c.n > highest) highest = c.n
       if ((c.content || c.frame) && (start === null || c.n < start)) start = c.n
     }
+    for (const { n } of [...s.epochs.values()].flatMap(e => e.locked)) {
+      have.add(n)
+      if (n > highest) highest = n
+      if (start === null || n < start) start = n
+    }
     let gaps = have.missing(1n, highest), trimmed = 0n
-    start ??= highest + 1n
+    start = s.first ?? start ?? highest + 1n
     if (this.trimmed && gaps.length && gaps[0][0] < start) {
       trimmed = start - 1n
       gaps = have.missing(start, highest)
@@ -457,11 +437,39 @@ function signedDigest(s, n) {
 
 /** Records that continue each other are one loss. */
 function lose(s, loss) {
-  s.lost.add(loss.first, loss.last)
-  const same = s.losses.find(x => epochName(x.epoch) === epochName(loss.epoch) && x.reason === loss.reason &&
-    loss.first <= x.last + 1n && x.first <= loss.last + 1n)
-  if (!same) return void s.losses.push({ ...loss })
-  if (loss.first < same.first) same.first = loss.first
-  if (loss.last > same.last) same.last = loss.last
-  if (loss.time > same.time) same.time = loss.time
+  const all = { ...loss }
+  s.lost.add(all.first, all.last)
+  s.losses = s.losses.filter(x => {
+    if (epochName(x.epoch) !== epochName(all.epoch) || x.reason !== all.reason || all.first > x.last + 1n || x.first > all.last + 1n) return true
+    if (x.first < all.first) all.first = x.first
+    if (x.last > all.last) all.last = x.last
+    if (x.time > all.time) all.time = x.time
+    return false
+  })
+  const behind = x => x.first > all.first || (x.first === all.first && (earlier(all.epoch, x.epoch) ||
+    (!earlier(x.epoch, all.epoch) && Buffer.compare(Buffer.from(x.reason), Buffer.from(all.reason)) > 0)))
+  s.losses.splice(s.losses.filter(x => !behind(x)).length, 0, all)
+}
+
+/** A number is settled; the first of them with samples or a payload is kept apart. */
+function begin(s, c) {
+  s.came.add(c.n)
+  c.epoch.came.add(c.n)
+  if ((c.content || c.frame) && (s.first === null || c.n < s.first)) s.first = c.n
+}
+
+/** A number of an epoch: where nothing is verified, anybody may name an epoch. */
+const seat = c => `${c.epoch.name}/${c.n}`
+
+const waitsForKey = c => c.epoch.digests.has(c.digest)
+
+/** Where nothing is verified, the first message under a number of an epoch is the one. */
+function see(s, c) {
+  s.seen.set(seat(c), c.digest)
+  if (s.seen.size > limits.digests) s.seen.delete(s.seen.keys().next().value)
+}
+
+/** A key frame that was refused leaves no key: the right one may come still, or again. */
+function unkey(e) {
+  e.keyFrame = e.key = null
 }

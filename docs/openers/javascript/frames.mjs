@@ -5,7 +5,7 @@ import { createDecipheriv } from 'node:crypto'
 import {
   array, bytes, catalogue, clearPack, decode, encode, fail, integer, map, plaintext, Tagged, text, time64, u32, u64,
 } from './codec.mjs'
-import { algorithms, openHPKE, sha256, signedBy, thumbprint } from './keys.mjs'
+import { openHPKE, sha256, signedBy, thumbprint } from './keys.mjs'
 
 export const kinds = ['', 'data', 'passthrough', 'key-frame', 'checkpoint', 'loss-record', 'statement', 'event']
 
@@ -41,6 +41,7 @@ export function check(m) {
   const kind = kinds[m.kind]
   if (!kind) refuse('unsupported', 'a kind that this version does not know')
   if (!m.gateway) fail('no gateway')
+  if (m.point && kind !== 'passthrough' && kind !== 'event') fail('a point where none belongs')
   if (kind === 'statement' ? m.machine || m.level || m.epoch.number : !m.machine || !m.level) fail('a name that is missing, or too much')
   integer(m.sequence, 1n, u64, 'sequence')
 }
@@ -110,7 +111,7 @@ function signed(m, what, trust) {
       if (!key) refuse('bad-signature', 'no trusted key signed it')
       if (key.until !== null && time > key.until) refuse('bad-signature', 'it was signed after the end of its key')
     }
-    if (!ours || m.contentType !== signedType || m.point) refuse('tampered', `the ${what} inside is not of this message`)
+    if (!ours || m.contentType !== signedType) refuse('tampered', `the ${what} inside is not of this message`)
   }
   return { payload, verify }
 }
@@ -135,9 +136,8 @@ export function parseKeyFrame(m, trust) {
   frame.recipients = recipients.map(r => {
     const [h, u, sealedKey] = array(r, 3, 'recipient')
     const about = header(h, [1, 4])
-    if (!algorithms.has(about.get(1))) fail('a recipient of another algorithm')
-    return {
-      header: h, alg: about.get(1), kid: kid(about.get(4), 'key id'),
+    return { // one of an algorithm that is not known is passed over
+      header: h, alg: Number(time64(about.get(1), 'algorithm')), kid: kid(about.get(4), 'key id'),
       ciphertext: bytes(sealedKey, -1, 'content key'),
       ek: bytes(map(u, [-4], 'unprotected header').get(-4), -1, 'encapsulated key'),
     }
@@ -238,7 +238,7 @@ export function parseStatement(m, trust) {
     start: integer(f[1], 0n, u64, 'start'), instance: hex(bytes(f[2], 8, 'instance')), sequence: integer(f[3], 1n, u64, 'sequence'),
     time: time64(f[4], 'time'), clock: Number(integer(f[5], 0n, 2n, 'clock')), interval: integer(f[6], 1n, 86400000n, 'interval'),
     policy: hex(bytes(f[7], 32, 'policy')), auditSize: integer(f[8], 0n, u64, 'audit size'), auditHead: hex(bytes(f[9], 32, 'audit head')),
-    content: hex(sha256(payload)),
+    content: digest(m),
   }
   if (st.auditSize === 0n && !/^0+$/.test(st.auditHead)) fail('the head of an empty audit log')
   if (array(f[10], -1, 'heads').length > 200) fail('too many heads')

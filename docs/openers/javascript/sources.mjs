@@ -31,49 +31,64 @@ function segments(paths) {
 export async function* fromFiles(paths, damaged) {
   for (const path of segments(paths)) {
     const input = path === '-' ? process.stdin : createReadStream(path, { highWaterMark: 1 << 20 })
-    let rest = Buffer.alloc(0), done = false
+    const scan = new Scan(text => damaged(`${path}: ${text}`))
     for await (const chunk of input) {
-      rest = Buffer.concat([rest, chunk])
-      const part = items(rest)
-      for (const { item, spoiled } of part.found) {
-        if (spoiled) damaged(`${path}: an item was spoiled on the way`)
-        else if (Array.isArray(item) && item.length === 3) {
-          if (item[0] !== 'fieldseal segment 1') damaged(`${path}: no segment of this version`)
-        } else {
-          try { yield fromArray(item) } catch (e) {
-            if (!(e instanceof Malformed)) throw e
-            damaged(`${path}: ${e.message}`)
-          }
-        }
-      }
-      rest = rest.subarray(part.used)
-      if (part.lost || rest.length > 2 * maxItem) {
-        damaged(`${path}: it cannot be read further`)
-        done = true
-        break
-      }
+      yield* scan.messages(chunk, false)
+      if (scan.later) break
     }
-    if (!done && rest.length) damaged(`${path}: it ends in the middle of an item`)
+    if (!scan.later) yield* scan.messages(Buffer.alloc(0), true)
   }
 }
 
-/** The whole items in b, each with its CRC. */
-function items(b) {
-  const found = []
-  let used = 0
-  while (used < b.length) {
-    const d = new Decoder(b.subarray(used))
-    try {
-      const item = d.item(), size = d.at
-      const crc = Buffer.from(bytes(d.item(), 4, 'CRC')).readUInt32BE()
-      found.push({ item, spoiled: crc !== crc32c(b.subarray(used, used + size)) })
-      used += d.at
-    } catch (e) {
-      if (!(e instanceof Malformed)) throw e
-      return { found, used, lost: !d.cut }
+/** Reads segments as they come, and steps over what is damaged. */
+class Scan {
+  rest = Buffer.alloc(0)
+  lost = false // in what is no item
+  later = false // a segment of another version
+
+  constructor(damaged) { this.damaged = damaged }
+
+  * messages(chunk, end) {
+    const b = Buffer.concat([this.rest, chunk])
+    let at = 0
+    while (at < b.length && !this.later) {
+      const found = whole(b.subarray(at))
+      if (found === 'more' && !end && b.length - at <= maxItem) break
+      if (found === 'more' || found === null) {
+        if (!this.lost) this.damaged('a part of it is damaged')
+        this.lost = true
+        at++
+        continue
+      }
+      this.lost = false
+      at += found.size
+      if (found.item.length === 3) {
+        if (found.item[0] === 'fieldseal segment 1') continue
+        this.later = String(found.item[0]).startsWith('fieldseal segment ')
+        this.damaged('no segment of this version')
+        continue
+      }
+      try { yield fromArray(found.item) } catch (e) {
+        if (!(e instanceof Malformed)) throw e
+        this.damaged(e.message)
+      }
     }
+    this.rest = b.subarray(at)
   }
-  return { found, used, lost: false }
+}
+
+/** The item at the beginning of b, a header or a message, if its CRC is right; 'more': b may end in the middle of one. */
+function whole(b) {
+  if (b[0] !== 0x83 && b[0] !== 0x8d) return null
+  const d = new Decoder(b)
+  try {
+    const item = d.item(), size = d.at
+    const crc = Buffer.from(bytes(d.item(), 4, 'CRC')).readUInt32BE()
+    return crc === crc32c(b.subarray(0, size)) ? { item, size: d.at } : null
+  } catch (e) {
+    if (!(e instanceof Malformed)) throw e
+    return d.cut ? 'more' : null
+  }
 }
 
 const kindOf = { _keys: 3, _checkpoints: 4, _losses: 5, _statement: 6, _events: 7 }
@@ -95,13 +110,18 @@ export function fromNATS(prefix, subject, headers, body) {
   if (one('Fieldseal-Kind') !== kinds[kind]) wrong('the kind is another one')
   let [machine = '', level = '', point = ''] = names
   for (const [name, want] of [['Fieldseal-Machine', machine], ['Fieldseal-Level', level]]) if (ofStream && one(name) !== want) wrong(name)
-  if (kind === 7) [machine, level] = ['Fieldseal-Machine', 'Fieldseal-Level'].map(name => headers.get(name))
-  const epoch = /^(\d+)-([0-9a-f]{16})-(\d+)$/.exec(one('Fieldseal-Epoch')) ?? wrong('epoch')
+  if (!ofStream) [machine, level] = ['Fieldseal-Machine', 'Fieldseal-Level'].map(name => (headers.values(name).length ? one(name) : ''))
+  const token = s => /^[\dA-Za-z-][\w-]{0,255}$/.test(s)
+  if (!token(parts[0]) || ![machine, level].every(s => token(s) || (!ofStream && !s)) || (kind === 2 && !token(point))) wrong('a name')
+  if (!/^[!-~]([ -~]{0,254}[!-~])?$/.test(one('Content-Type'))) wrong('Content-Type')
+  const id = one('Nats-Msg-Id')
+  if (id.slice(0, -32) !== parts[0] + '/' || !/^[0-9a-f]{32}$/.test(id.slice(-32))) wrong('Nats-Msg-Id')
+  const epoch = /^(0|[1-9]\d*)-([0-9a-f]{16})-(0|[1-9]\d*)$/.exec(one('Fieldseal-Epoch')) ?? wrong('epoch')
   return {
     gateway: text(parts[0], 256, 'gateway'), machine, level, kind, point,
     epoch: { start: integer(BigInt(epoch[1]), 0n, u64, 'start'), instance: epoch[2], number: integer(BigInt(epoch[3]), 0n, u32, 'number') },
     sequence: number('Fieldseal-Sequence', 0n, u64), contentType: one('Content-Type'),
-    time: time64(number('Fieldseal-Time', -(1n << 63n), u64), 'time'), id: one('Nats-Msg-Id'), body,
+    time: time64(number('Fieldseal-Time', -(1n << 63n), u64), 'time'), id: Buffer.from(id.slice(-32), 'hex'), body,
   }
 }
 

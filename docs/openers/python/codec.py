@@ -153,6 +153,9 @@ def encode_text(x):
 # What an item has to be, each with its error.
 
 
+MAX_NAME, MAX_VALUE = 256, 65536
+
+
 def array(x, n, what):
     if type(x) is not list or (n >= 0 and len(x) != n):
         fail(f"{what}: no array of its size")
@@ -224,7 +227,6 @@ def padding(n):
 
 
 RECORD = (0, 1, 2, 3, 4, 8, -2, -3, "q")
-ANY = math.inf
 
 
 def pack(records, wanted):
@@ -244,19 +246,22 @@ def pack(records, wanted):
             fail("two values")
         kind, v = value(values[0], r[values[0]]) if values else ("none", None)
         quality = integer(r["q"], 1, U32, "quality") if "q" in r else 0
-        samples.append(sample(text(r.get(0), ANY, "name"), text(r.get(1, ""), ANY, "unit"), now, quality, kind, v))
+        samples.append(sample(r.get(0), r.get(1, ""), now, quality, kind, v))
     return {"base": base, "samples": samples}
 
 
 def sample(name, unit, time, quality, kind, v):
+    text(name, MAX_NAME, "name"), text(unit, MAX_NAME, "unit")
     if quality >= 2**31 and kind != "none":
         fail("a bad sample with a value")
+    if kind in ("text", "bytes") and len(v.encode() if kind == "text" else v) > MAX_VALUE:
+        fail("a text or bytes that are too long")
     return {"name": name, "unit": unit, "time": time, "quality": quality, "kind": kind, "value": v}
 
 
 def value(label, v):
     if label == 3:
-        return "text", text(v, ANY, "value")
+        return "text", text(v, MAX_VALUE, "value")
     if label == 8:
         return "bytes", binary(v, -1, "value")
     if label == 4:

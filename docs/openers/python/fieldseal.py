@@ -12,47 +12,13 @@ from frames import (
     KINDS, Epoch, Frame, Message, Refusal, check, digest, open_data, parse_checkpoint, parse_data, parse_key_frame, parse_loss,
     parse_statement, refuse, unseal,
 )  # fmt: skip
+from ranges import Ranges
 
 # What a reader keeps at most. What comes beyond is refused as given-up.
 MAX_WAITING, MAX_WAITING_BYTES = 50_000, 64 << 20  # messages without a signature or a key
-MAX_CLAIMS = 16  # different messages under one number
+MAX_CLAIMS = 64  # different messages under one number
 MAX_DIGESTS = 1 << 20  # signed ones, to tell repeats from forgeries
-MAX_STREAMS, MAX_EPOCHS, MAX_FORGERIES, MAX_STATEMENTS = 10_000, 100_000, 1000, 128
-
-
-class Ranges:
-    """A set of numbers, as ranges in order."""
-
-    def __init__(self):
-        self.list = []
-
-    def add(self, a, b=None):
-        b = a if b is None else b
-        i = len(self.list)  # new numbers mostly come at the end
-        while i > 0 and self.list[i - 1][1] + 1 >= a:
-            i -= 1
-        j = i
-        while j < len(self.list) and self.list[j][0] <= b + 1:
-            a, b = min(a, self.list[j][0]), max(b, self.list[j][1])
-            j += 1
-        self.list[i:j] = [(a, b)]
-
-    def __contains__(self, n):
-        i = bisect_left(self.list, n, key=lambda r: r[1])
-        return i < len(self.list) and self.list[i][0] <= n
-
-    def last(self):
-        return self.list[-1][1] if self.list else 0
-
-    def missing(self, a, b):
-        out = []
-        for x, y in self.list:
-            if a > b or x > b:
-                break
-            if x > a:
-                out.append([a, x - 1])
-            a = max(a, y + 1)
-        return out + [[a, b]] if a <= b else out
+MAX_STREAMS, MAX_EPOCHS, MAX_FORGERIES = 10_000, 100_000, 1000
 
 
 @dataclass(eq=False)
@@ -65,6 +31,12 @@ class EpochState:
     key_frame: bytes = None  # the body
     key: object = None
     locked: list = field(default_factory=list)  # (number, claim, proof) without a key
+    digests: set = field(default_factory=set)  # of these
+    came: Ranges = field(default_factory=Ranges)
+
+    def unkey(self):
+        """A key frame that was refused leaves no key: the right one may come still, or again."""
+        self.key_frame = self.key = None
 
 
 @dataclass(eq=False)
@@ -77,6 +49,8 @@ class Claim:
     digest: bytes
     content: dict = None
     frame: Frame = None
+    unopened: bool = False  # and never will be
+    key: bool = False  # a key frame
     shown: bool = False
     held: bool = False
 
@@ -85,8 +59,16 @@ class Claim:
         return self.content is not None or self.frame is not None
 
     @property
+    def sealed(self):
+        return self.frame is not None and self.content is None and not self.unopened
+
+    @property
+    def waits_for_key(self):  # a message with this digest
+        return self.digest in self.epoch.digests
+
+    @property
     def locked(self):  # nobody could try to open it yet
-        return self.frame is not None and self.content is None and self.epoch.key_frame is None
+        return self.sealed and self.epoch.key_frame is None
 
 
 class Stream:
@@ -132,16 +114,31 @@ class Stream:
     def lose(self, loss):
         """Records that continue each other are one loss."""
         self.lost.add(loss.first, loss.last)
+        rest = []
         for x in self.losses:
             if (x.epoch, x.reason) == (loss.epoch, loss.reason) and loss.first <= x.last + 1 and x.first <= loss.last + 1:
-                x.first, x.last, x.time = min(x.first, loss.first), max(x.last, loss.last), max(x.time, loss.time)
-                return
-        self.losses.append(loss)
+                loss.first, loss.last, loss.time = min(x.first, loss.first), max(x.last, loss.last), max(x.time, loss.time)
+            else:
+                rest.append(x)
+        self.losses = sorted([*rest, loss], key=lambda x: (x.first, x.epoch.start, x.epoch.number, x.reason.encode()))
+
+    def see(self, c):
+        """Where nothing is verified, the first message under a number of an epoch is the one."""
+        self.seen[c.epoch.id, c.n] = c.digest
+        if len(self.seen) > MAX_DIGESTS:
+            del self.seen[next(iter(self.seen))]
+
+    def begin(self, c):
+        """A number is settled; the first of them with samples or a payload is kept apart."""
+        self.came.add(c.n)
+        c.epoch.came.add(c.n)
+        if c.payload and (self.first is None or c.n < self.first):
+            self.first = c.n
 
 
 class Gateway:
     def __init__(self):
-        self.starts, self.newest, self.heads, self.seen = {}, None, {}, {}
+        self.starts, self.newest, self.heads = {}, None, {}
 
 
 class Reader:
@@ -211,13 +208,13 @@ class Reader:
             cls = "clone" if self.trust is not None else "forged"
             s.forgery(c.n, cls)
             refuse(cls, "its epoch has another key frame")
+        if key_frame and self.trust is not None:
+            self.claim(s, c)
+        c.key = key_frame is not None
         if frame and e.key:
             c.content = open_data(m, frame, e.key)
+        c.unopened = frame is not None and c.content is None and (e.key_frame is not None or not self.identities)
         signed = s.signed_digest(c.n) if self.trust is not None else None
-        if signed and signed != c.digest:
-            if key_frame and self.identities:
-                unseal(key_frame, self.identities)  # its class goes first
-            s.forged(c.n, "another message has this number")
         proof = "unverified" if self.trust is None else "signed" if signed else None
         if not proof and len(s.waiting.get(c.n, ())) >= MAX_CLAIMS:
             s.forged(c.n, "too many messages claim this number")
@@ -251,9 +248,11 @@ class Reader:
         if any(x.digest == c.digest for x in s.waiting.get(c.n, ())):
             return True
         if self.trust is None:
-            if s.seen.get(c.n, c.digest) != c.digest:
+            if s.seen.get((c.epoch.id, c.n), c.digest) != c.digest:
                 s.forged(c.n, "another message has this number, and nothing tells which is right")
-            return c.n in s.came
+            return c.n in c.epoch.came or c.waits_for_key
+        if c.waits_for_key:
+            return True
         if c.n <= s.forgotten:
             return c.n in s.came or refuse("given-up", "what was signed under this number is forgotten")
         return c.n in s.came and s.signed_digest(c.n) == c.digest
@@ -310,26 +309,23 @@ class Reader:
         self.release(c)
 
     def show(self, s, c):
-        """With now: the first message under a number, as pending. Catalogues wait."""
-        wait = (c.locked and self.identities) or (c.content or {}).get("catalogue")
-        if self.now and not c.shown and s.waiting[c.n][0] is c and not wait:
+        """With now: the first message under a number of an epoch, as pending. Catalogues wait."""
+        wait = (c.locked and self.identities) or "catalogue" in (c.content or {})
+        if self.now and not c.shown and next(x for x in s.waiting[c.n] if x.epoch is c.epoch) is c and not wait:
             c.shown = self.deliver(s, c, "pending")
 
     def settle(self, s, c, proof):
         """A message that needs no other word: out with it, or to those without a key."""
-        s.came.add(c.n)
-        if proof == "unverified":
-            s.seen[c.n] = c.digest
-            if len(s.seen) > MAX_DIGESTS:
-                del s.seen[next(iter(s.seen))]
-        if c.payload and (s.first is None or c.n < s.first):
-            s.first = c.n
         if c.locked and self.identities and not c.shown:
             if not c.held:
                 self.hold(c)
             c.epoch.locked.append((c.n, c, proof))
+            c.epoch.digests.add(c.digest)
             return
         self.release(c)
+        if proof == "unverified":
+            s.see(c)
+        s.begin(c)
         if not c.shown:
             self.deliver(s, c, proof)
 
@@ -358,22 +354,30 @@ class Reader:
             try:
                 if e.key:
                     c.content = open_data(c.m, c.frame, e.key)
+                c.unopened = not e.key
                 return True
             except Refusal as r:
                 s.forgery(c.n, r.cls)
                 return False
 
-        locked, e.locked = sorted(e.locked, key=lambda x: x[0]), []
-        for _, c, proof in locked:
-            self.release(c)
-            if opens(c):
-                self.deliver(s, c, proof)
-        for c in s.all(e):
-            if c.frame and c.content is None:
-                if opens(c):
+        locked, e.locked, e.digests = e.locked, [], set()
+        claims = [(c.n, c, None) for c in s.all(e) if c.sealed]
+        for n, c, proof in sorted(locked + claims, key=lambda x: x[0]):
+            good = opens(c)
+            if not proof:
+                if good:
                     self.show(s, c)
                 else:
                     self.drop(s, c)
+                continue
+            self.release(c)
+            if good and self.trust is None and n in e.came:
+                s.forgery(n, "forged")
+            elif good:
+                if self.trust is None:
+                    s.see(c)
+                s.begin(c)
+                self.deliver(s, c, proof)
         if refusal:
             raise refusal
 
@@ -395,17 +399,22 @@ class Reader:
         if p.closing:
             e.closed = p.sequence
         for n in range(p.first, p.sequence + 1):
-            wanted = s.signed_digest(n)
-            for c in s.waiting.pop(n, ()):
+            wanted, claims = s.signed_digest(n), s.waiting.pop(n, ())
+            right = next((c for c in claims if c.digest == wanted), None)
+            for c in claims:
                 if c.digest == wanted:
                     self.settle(s, c, "signed")
                 else:
                     self.release(c)
                     s.forgery(n, "forged")
+                    if c.key and not (right and right.key):
+                        c.epoch.unkey()
         for c in s.all(e) if p.closing else ():
             if c.n > p.sequence:
                 self.drop(s, c)
                 s.forgery(c.n, "forged")
+                if c.key:
+                    c.epoch.unkey()
         self.digests += len(p.digests) // 16 + 1
         while self.digests > MAX_DIGESTS and len(s.checkpoints) > 1:
             old = s.checkpoints.pop(0)
@@ -414,14 +423,16 @@ class Reader:
 
     def statement(self, m, st):
         g = self.gateway(m.gateway)
-        if st.order in g.seen:
-            return None if g.seen[st.order] == st.content else refuse("clone", "the gateway made two statements under one number")
+        if g.newest and st.order == g.newest.order and st.content != g.newest.content:
+            refuse("clone", "the gateway made two statements under one number")
         starts = dict(g.starts)
         for start, instance in [(st.start, st.instance)] + [h.epoch[:2] for h in st.heads]:
             if starts.setdefault(start, instance) != instance:
                 refuse("clone", "another instance has this start counter")
         for h in st.heads:
             known = g.heads.get((h.machine, h.level))
+            if known and st.order == known.order and h[2:4] != known[2:4]:
+                refuse("clone", "the gateway made two statements under one number")
             if known:
                 a, b = (known, h) if st.order > known.order else (h, known)
                 if b.epoch.before(a.epoch) or b.sequence < a.sequence:
@@ -429,13 +440,10 @@ class Reader:
         g.starts = starts
         for h in st.heads:
             known = g.heads.get((h.machine, h.level))
-            if not known or st.order > known.order:
+            if (self.trust is not None or (m.gateway, h.machine, h.level) in self.streams) and (not known or st.order > known.order):
                 g.heads[h.machine, h.level] = h
         if not g.newest or st.order > g.newest.order:
             g.newest, st.came = st, self.clock()
-        g.seen[st.order] = st.content
-        if len(g.seen) > MAX_STATEMENTS:
-            del g.seen[next(iter(g.seen))]
 
     def report(self):
         """The account of all streams and gateways so far."""
@@ -462,10 +470,13 @@ class Reader:
         waiting, have = s.all(), Ranges()
         for a, b in s.came.list + s.lost.list:
             have.add(a, b)
-        for c in waiting:
+        claims = waiting + [x for e in s.epochs.values() for _, x, _ in e.locked]
+        for c in claims:
             have.add(c.n)
-        highest = max([s.came.last()] + [c.n for c in waiting])
-        start = min([c.n for c in waiting if c.payload] + [highest + 1 if s.first is None else s.first])
+        highest = max([s.came.last()] + [c.n for c in claims])
+        start = s.first  # or of what only waits
+        if start is None:
+            start = min([c.n for c in claims if c.payload] + [highest + 1])
         gaps, trimmed = have.missing(1, highest), 0
         if self.trimmed and gaps and gaps[0][0] < start:
             trimmed, gaps = start - 1, have.missing(start, highest)

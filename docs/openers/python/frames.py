@@ -9,7 +9,7 @@ from typing import NamedTuple
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from codec import U32, U64, Tagged, array, binary, catalogue, clear_pack, decode, encode, fail, integer, mapping, plaintext, text, time64
-from keys import ALGORITHMS, SUPPORTED, open_hpke, sha256, signed_by, thumbprint
+from keys import SUPPORTED, open_hpke, sha256, signed_by, thumbprint
 
 KINDS = ("", "data", "passthrough", "key-frame", "checkpoint", "loss-record", "statement", "event")
 
@@ -70,6 +70,8 @@ def check(m):
     kind = KINDS[m.kind]
     if not m.gateway or (m.machine or m.level or m.epoch.number if kind == "statement" else not m.machine or not m.level):
         fail("a name that is missing, or too much")
+    if m.point and kind not in ("passthrough", "event"):
+        fail("a point where none belongs")
     integer(m.sequence, 1, U64, "sequence")
 
 
@@ -135,7 +137,7 @@ def signed(m, what, trust):
             key = signed_by(trust[m.gateway], kid, protected, payload, signature)
             if not key or (key.until is not None and time > key.until):
                 refuse("bad-signature", "it was signed after the end of its key" if key else "no trusted key signed it")
-        if not ours or m.content_type != SIGNED or m.point:
+        if not ours or m.content_type != SIGNED:
             refuse("tampered", f"the {what} inside is not of this message")
 
     return payload, verify
@@ -179,10 +181,9 @@ def parse_key_frame(m, trust):
     for r in recipients:
         h, u, content_key = array(r, 3, "recipient")
         about = header(h, (1, 4))
-        if type(about[1]) is not int or about[1] not in ALGORITHMS:
-            fail("a recipient of another algorithm")
+        alg = time64(about[1], "algorithm")  # one that is not known is passed over
         ek = binary(mapping(u, (-4,), "unprotected header")[-4], -1, "encapsulated key")
-        frame.recipients.append((about[1], binary(about[4], 8, "key id"), h, ek, binary(content_key, -1, "content key")))
+        frame.recipients.append((alg, binary(about[4], 8, "key id"), h, ek, binary(content_key, -1, "content key")))
     verify(time, ours)
     return frame
 
@@ -331,7 +332,7 @@ class Statement:
     audit_size: int
     audit_head: bytes
     heads: list
-    content: bytes  # a hash of it all
+    content: bytes  # its message's digest
     came: int = 0
 
     @property
@@ -345,7 +346,7 @@ def parse_statement(m, trust):
     st = Statement(
         integer(f[1], 0, U64, "start"), binary(f[2], 8, "instance"), integer(f[3], 1, U64, "sequence"), time64(f[4], "time"),
         integer(f[5], 0, 2, "clock"), integer(f[6], 1, 86400000, "interval"), binary(f[7], 32, "policy"),
-        integer(f[8], 0, U64, "audit size"), binary(f[9], 32, "audit head"), [], sha256(payload),
+        integer(f[8], 0, U64, "audit size"), binary(f[9], 32, "audit head"), [], digest(m),
     )  # fmt: skip
     if not st.audit_size and any(st.audit_head):
         fail("the head of an empty audit log")

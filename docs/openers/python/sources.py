@@ -51,43 +51,54 @@ def from_files(paths, damaged):
     """All messages in files, folders or standard input (-). damaged(text) is told what could not be read."""
     for path in segments(paths):
         with sys.stdin.buffer if path == "-" else open(path, "rb") as f:
-            rest, lost = b"", False
-            while chunk := f.read(CHUNK):
-                d = Decoder(rest + chunk)
-                start = 0
-                try:
-                    while d.at < len(d.data):
-                        start = d.at
-                        item = d.item()
-                        size = d.at
-                        crc = d.item()
-                        yield from _message(path, item, crc == crc32c(d.data[start:size]).to_bytes(4, "big"), damaged)
-                        start = d.at
-                except Malformed:
-                    lost = not d.cut
-                rest = d.data[start:]
-                if lost or len(rest) > 2 * MAX_ITEM:
-                    lost = True
-                    break
-            if lost:
-                damaged(f"{path}: it cannot be read further")
-            elif rest:
-                damaged(f"{path}: it ends in the middle of an item")
+            yield from _read(f, lambda text, path=path: damaged(f"{path}: {text}"))
 
 
-def _message(path, item, right, damaged):
-    if not right:
-        damaged(f"{path}: an item was spoiled on the way")
-    elif type(item) is list and len(item) == 3:
-        if item[0] != "fieldseal segment 1":
-            damaged(f"{path}: no segment of this version")
-    else:
+def _read(f, damaged):
+    """Reads segments one after another, and steps over what is damaged."""
+    data, at, end, lost = b"", 0, False, False
+    while True:
+        found = _whole(data, at) if at < len(data) else "more"
+        if found == "more" and not end and len(data) - at <= MAX_ITEM:
+            chunk = f.read(CHUNK)
+            data, at, end = data[at:] + chunk, 0, not chunk
+            continue
+        if at >= len(data):
+            return
+        if found == "more" or not found:
+            if not lost:
+                damaged("a part of it is damaged")
+            lost = True
+            at += 1
+            continue
+        lost = False
+        item, at = found
+        if len(item) == 3:
+            if item[0] == "fieldseal segment 1":
+                continue
+            damaged("no segment of this version")
+            if str(item[0]).startswith("fieldseal segment "):
+                return
+            continue
         try:
             m = from_array(item)
         except Malformed as e:
-            damaged(f"{path}: {e}")
-            return
+            damaged(str(e))
+            continue
         yield m
+
+
+def _whole(data, at):
+    """The item there, a header or a message, if its CRC is right, and where it ends; "more": the data may end in the middle of one."""
+    if data[at] not in (0x83, 0x8D):
+        return None
+    d = Decoder(data, at)
+    try:
+        item, size = d.item(), d.at
+        crc = d.item()
+    except Malformed:
+        return "more" if d.cut else None
+    return (item, d.at) if crc == crc32c(data[at:size]).to_bytes(4, "big") else None
 
 
 # NATS.
@@ -118,12 +129,18 @@ def from_nats(prefix, subject, headers, body):
         fail(f"{subject}: the kind is another one")
     if kind < 6 and (one("Fieldseal-Machine"), one("Fieldseal-Level")) != (machine, level):
         fail(f"{subject}: machine or level are other ones")
-    if kind == 7:
-        machine, level = (dict(headers).get(k, "") for k in ("Fieldseal-Machine", "Fieldseal-Level"))
-    e = re.fullmatch("([0-9]{1,20})-([0-9a-f]{16})-([0-9]{1,10})", one("Fieldseal-Epoch")) or fail(f"{subject}: epoch")
+    if kind > 5:
+        machine, level = (one(k) if k in dict(headers) else "" for k in ("Fieldseal-Machine", "Fieldseal-Level"))
+    e = re.fullmatch("(0|[1-9][0-9]{0,19})-([0-9a-f]{16})-(0|[1-9][0-9]{0,9})", one("Fieldseal-Epoch")) or fail(f"{subject}: epoch")
     epoch = Epoch(integer(int(e[1]), 0, U64, "start"), bytes.fromhex(e[2]), integer(int(e[3]), 0, U32, "number"))
     sequence, time = number("Fieldseal-Sequence", 0, U64), time64(number("Fieldseal-Time", LOW64, U64), "time")
-    one("Nats-Msg-Id")
+    for name in (gateway, machine, level) + ((point,) if kind == 2 else ()):
+        if not re.fullmatch("[0-9A-Za-z-][0-9A-Za-z_-]{0,255}", name) and (name or kind < 6):
+            fail(f"{subject}: a name")
+    if not gateway or not re.fullmatch("[!-~]([ -~]{0,254}[!-~])?", one("Content-Type")):
+        fail(f"{subject}: no gateway, or Content-Type")
+    if not re.fullmatch(re.escape(gateway) + "/[0-9a-f]{32}", one("Nats-Msg-Id")):
+        fail(f"{subject}: Nats-Msg-Id")
     return Message(text(gateway, 256, "gateway"), machine, level, kind, point, epoch, sequence, one("Content-Type"), time, body)
 
 
