@@ -39,6 +39,14 @@ type sink struct {
 	rate       eventRate
 	withdrawn  string        // why the machine is; empty while it is not
 	counts     stream.Counts // as they were looked at last
+	source     Source        // that reads the machine; nil: none does
+}
+
+// readBy notes which source has the machine.
+func (s *sink) readBy(source Source) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.source = source
 }
 
 var _ point.Sink = (*sink)(nil)
@@ -185,12 +193,17 @@ func (s *sink) status() (m status.Machine, withdrawn string) {
 		s.counts = s.pending.Counts()
 	})
 	s.mu.Lock()
+	source := s.source
+	s.mu.Unlock()
+	field := s.fieldOf(source) // a source is asked without the mutex: it holds its own over calls to us
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.withdrawn != "" {
 		m = status.Machine{Points: map[string]int{policy.Withheld.String(): len(s.points)}}
 	}
 	m.Name, m.About, m.Protocol, m.Last = s.machine, s.about, s.protocol, s.last
 	m.OfLink(s.link)
+	m.Field = field
 	m.Samples = status.Samples(s.counts)
 	m.Withheld = slices.Clip(m.Withheld)
 	return m, s.withdrawn

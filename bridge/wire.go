@@ -10,6 +10,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/bridge/status"
 	"github.com/fieldseal/fieldseal/configs"
 )
 
@@ -71,7 +72,9 @@ func (w *wiring) sources(machines []configs.Machine) (out []endpoint) {
 			for _, m := range g.machines {
 				if err := s.Attach(point.Machine{Name: m.Name, Spec: g.spec(m)}, w.sinks[m.Name]); err != nil {
 					leftOut(m.Name, err)
+					continue
 				}
+				w.sinks[m.Name].readBy(s)
 			}
 			return s, nil
 		}
@@ -115,6 +118,35 @@ func (w *wiring) groups(machines []configs.Machine) (out []*group) {
 		out = append(out, g)
 	}
 	return out
+}
+
+// fieldOf gives what the machine's source counted.
+func (s *sink) fieldOf(source Source) (f status.Field) {
+	switch source := source.(type) {
+	case *modbus.Source:
+		all := source.Stats()
+		f.Reconnects = all.Reconnects
+		for _, m := range all.Machines {
+			if m.Machine == s.machine {
+				f.Faults, f.LeftOut, f.Missed, f.Refused = m.Faults, m.Overruns, m.Torn, m.Refused
+			}
+		}
+	case *opcua.Source:
+		all := source.Stats()
+		f.Deaths, f.Alone = all.Deaths, all.Alone
+		for _, m := range all.Machines {
+			if m.Machine != s.machine {
+				continue
+			}
+			f.Reconnects, f.LeftOut, f.Missed, f.Refused = max(m.Connections, 1)-1, m.Dropped, m.Gaps, m.Refused
+			for _, r := range m.Revised {
+				f.Slow = append(f.Slow, status.Slow{
+					Point: s.points[r.Point].Name, Sampling: r.Sampling.Seconds(), Publishing: r.Publishing.Seconds(), Queue: r.Queue,
+				})
+			}
+		}
+	}
+	return f
 }
 
 // sameEndpoint tells whether one source can read both machines.

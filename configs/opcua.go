@@ -130,7 +130,12 @@ func (r *opcuaReader) user(n node) {
 	m := n.mapping()
 	if !m.notYet("certificate") {
 		o.Endpoint.User.Name, _ = m.need("name", anyUser).text()
-		o.Credential, _ = m.need("password", `write password: "credential:NAME"`).secret("credential")
+		password := m.need("password", `write password: "credential:NAME"`)
+		o.Credential, _ = password.secret("credential")
+		if o.Credential != "" && o.Credential == r.l.unlock {
+			// Whoever writes a machine's file names the server that it is sent to.
+			password.wrong("credential:"+o.Credential+" unlocks the keystore", "write another one, with this server's password alone")
+		}
 	}
 	m.done()
 }
@@ -182,7 +187,12 @@ func canonicalOPCUA(s string) string {
 	if port == "" {
 		port = "4840"
 	}
-	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port) + strings.TrimSuffix(u.EscapedPath(), "/")
+	host, zone, _ := strings.Cut(u.Hostname(), "%") // the zone is the name of an interface
+	if host = strings.ToLower(host); zone != "" {
+		host += "%" + zone
+	}
+	u.Host = net.JoinHostPort(host, port)
+	return u.String() // the path stays as it is: some servers tell "" and "/" apart
 }
 
 // differs compares two machines of one connection.

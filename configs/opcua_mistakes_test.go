@@ -140,6 +140,7 @@ var opcuaMistakes = []struct {
 		`policy.yaml:14:15: note: '*/program*' matches no point; correct the pattern, or remove it`,
 	}},
 	{"tree-opcua-sign", []string{"machines/mixer-9.yaml:4:13: level 'restricted' asks for a connection that is encrypted, this one is authenticated: speed stops; write mode: SignAndEncrypt, or have it approved for a time: add this to 'exceptions' of the policy, with the reason\n  - {allow: connection-not-encrypted, points: [\"mixer-9/speed\"], why: \"\", until: 2027-02-22}"}},
+	{"tree-opcua-unlock", []string{`machines/mixer-9.yaml:8:37: credential:keystore unlocks the keystore; write another one, with this server's password alone`}},
 	{"tree-opcua-template", []string{
 		`machines/a.yaml:4:1: 'modbus' is here, and the template has 'opcua'; write opcua: in its place, or use another template`,
 		`machines/b.yaml:4:8: 'server_certificate' is missing in 'opcua'; write "sha256:…" with the fingerprint that the server shows, or that this prints of its certificate: openssl x509 -in server.pem -noout -fingerprint -sha256`,

@@ -42,7 +42,7 @@ func TestOPCUAMachine(t *testing.T) {
 	c, problems, dir := tree(t, map[string]string{"machines/mixer-4.yaml": mixer})
 	require.Empty(t, texts(dir, problems))
 	m := c.Machines[0]
-	assert.Equal(t, []string{"mixer-4", "opcua", "opc.tcp://mixer.example:4840", ""}, []string{m.Name, m.Protocol(), m.Endpoint(), m.Device()})
+	assert.Equal(t, []string{"mixer-4", "opcua", "opc.tcp://mixer.example:4840/", ""}, []string{m.Name, m.Protocol(), m.Endpoint(), m.Device()})
 	pin := opcua.Spec{}.ServerSHA256
 	for i := range pin {
 		pin[i] = []byte{0x9f, 0x2c}[i%2]
@@ -55,7 +55,7 @@ func TestOPCUAMachine(t *testing.T) {
 	assert.Nil(t, m.Modbus)
 	assert.Equal(t, &OPCUA{
 		Endpoint: opcua.Spec{
-			Endpoint: "opc.tcp://mixer.example:4840", Policy: "Aes256_Sha256_RsaPss", Mode: "SignAndEncrypt", ServerSHA256: pin,
+			Endpoint: "opc.tcp://mixer.example:4840/", Policy: "Aes256_Sha256_RsaPss", Mode: "SignAndEncrypt", ServerSHA256: pin,
 			User: opcua.User{Name: "fieldseal"}, Timeout: 5 * time.Second,
 		},
 		Certificate: "opcua-client", Credential: "mixer-4",

@@ -53,7 +53,7 @@ func dial(ctx context.Context, s *Spec, cert []byte, token time.Duration) (*chan
 		cfg.Certificate, cfg.LocalKey = s.Certificate, key
 		cfg.RemoteCertificate, cfg.Thumbprint = cert, uapolicy.Thumbprint(cert)
 	}
-	gate, near, err := openGate(ctx, u.Host, cfg.SecurityPolicyURI, cert)
+	gate, near, err := openGate(ctx, u.Host, cfg.SecurityPolicyURI, cert, min(token, minToken)/2)
 	if err != nil {
 		return nil, dialError(err)
 	}
@@ -80,6 +80,11 @@ func dial(ctx context.Context, s *Spec, cert []byte, token time.Duration) (*chan
 		return nil, err
 	}
 	return c, nil
+}
+
+// room is how much of an answer fits into one chunk, besides what surrounds it.
+func (c *channel) room() int {
+	return int(min(max(c.conn.ReceiveBufSize(), minChunk), maxChunk)) - 1024
 }
 
 // cause prefers the reason of the gate, and what the dispatcher saw, to the

@@ -27,6 +27,7 @@ type endpoint struct {
 	machines map[uint32]*assignment
 	anew     map[uint32]bool // machines to be read anew
 	down     *linkFrame      // why the endpoint is down; nil: it is up, or nobody knows yet
+	refusals int             // logins that were refused in a row, as the wait after them counts them
 }
 
 func newEndpoint(number uint32, o openFrame, out *sender) *endpoint {
@@ -100,7 +101,7 @@ func (e *endpoint) run(ctx context.Context) {
 		began := time.Now()
 		err := e.guard(ctx, func() {
 			e.mu.Lock()
-			e.down = nil
+			e.down, e.refusals = nil, 0
 			e.mu.Unlock()
 		})
 		if err == nil || ctx.Err() != nil {
@@ -110,14 +111,29 @@ func (e *endpoint) run(ctx context.Context) {
 		if time.Since(began) > e.pace.maxWait {
 			wait.Reset()
 		}
-		d := wait.NextBackOff()
-		var r *refusal
-		if errors.As(err, &r) {
-			d = max(d, e.pace.refusedWait) // users are locked out for less
-		}
-		pause(ctx, d)
+		pause(ctx, max(wait.NextBackOff(), e.afterRefusal(err)))
 	}
 	e.out.send(bareFrame(frameClosed, e.number), false)
+}
+
+// maxRefusals is how often in a row a refused login makes the wait longer: from a
+// minute to half an hour.
+const maxRefusals = 30
+
+// afterRefusal is how long to wait at least where the server refused who we are.
+// A user who is refused waits longer each time: servers lock users out for less.
+func (e *endpoint) afterRefusal(err error) time.Duration {
+	var r *refusal
+	if !errors.As(err, &r) {
+		return 0
+	}
+	if !r.login {
+		return e.pace.refusedWait
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.refusals = min(max(2*e.refusals, 1), maxRefusals)
+	return time.Duration(e.refusals) * e.pace.refusedWait
 }
 
 // guard makes a panic the fault of this endpoint.

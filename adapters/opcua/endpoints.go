@@ -12,7 +12,10 @@ import (
 )
 
 // refusal is why an endpoint is not connected to that time alone does not mend.
-type refusal struct{ what string }
+type refusal struct {
+	what  string
+	login bool // of the user: some servers lock him out for trying again and again
+}
 
 func (r *refusal) Error() string { return r.what }
 
@@ -60,15 +63,15 @@ func (s *Spec) choose(offers []*ua.EndpointDescription) ([]byte, error) {
 	}
 	switch {
 	case other != nil:
-		return nil, &refusal{fmt.Sprintf("the server's certificate is sha256:%x, and the pinned one is sha256:%x; "+
+		return nil, &refusal{what: fmt.Sprintf("the server's certificate is sha256:%x, and the pinned one is sha256:%x; "+
 			"if the server has a new certificate, compare the fingerprint with the one it shows and change server_certificate",
 			sha256.Sum256(other), s.ServerSHA256)}
 	case len(offered) == 0:
-		return nil, &refusal{"the server offers no opc.tcp endpoint"}
+		return nil, &refusal{what: "the server offers no opc.tcp endpoint"}
 	case !secured:
-		return nil, &refusal{fmt.Sprintf("the server offers connections without security only (None); switch on %s %s there", s.Policy, s.Mode)}
+		return nil, &refusal{what: fmt.Sprintf("the server offers connections without security only (None); switch on %s %s there", s.Policy, s.Mode)}
 	}
-	return nil, &refusal{fmt.Sprintf("the server does not offer %s %s; it offers %s", s.Policy, s.Mode, strings.Join(offered, ", "))}
+	return nil, &refusal{what: fmt.Sprintf("the server does not offer %s %s; it offers %s", s.Policy, s.Mode, strings.Join(offered, ", "))}
 }
 
 // userToken gives the policy of the user token that fits the mapping.
@@ -112,11 +115,11 @@ func (s *Spec) userToken(offers []*ua.EndpointDescription) (*ua.UserTokenPolicy,
 	case best != nil:
 		return best, nil
 	case weak:
-		return nil, &refusal{"the server takes passwords only in ways that are broken or unencrypted"}
+		return nil, &refusal{what: "the server takes passwords only in ways that are broken or unencrypted"}
 	case s.User.Anonymous:
-		return nil, &refusal{"the server lets nobody in anonymously; write user: {name: …, password: \"credential:…\"}"}
+		return nil, &refusal{what: "the server lets nobody in anonymously; write user: {name: …, password: \"credential:…\"}"}
 	}
-	return nil, &refusal{"the server does not take a name and a password here"}
+	return nil, &refusal{what: "the server does not take a name and a password here"}
 }
 
 // policyName is the last part of a known policy's URI.

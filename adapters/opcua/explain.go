@@ -43,18 +43,18 @@ func (s *Spec) explainOpen(err error) error {
 	}
 	switch status {
 	case ua.StatusBadCertificateUntrusted:
-		return &refusal{fmt.Sprintf("the server does not trust %s (%s); have it trusted there", ours, statusName(status))}
+		return &refusal{what: fmt.Sprintf("the server does not trust %s (%s); have it trusted there", ours, statusName(status))}
 	case ua.StatusBadSecurityChecksFailed:
-		return &refusal{fmt.Sprintf("the server ended the handshake (%s): most often it does not trust %s; have it trusted there", statusName(status), ours)}
+		return &refusal{what: fmt.Sprintf("the server ended the handshake (%s): most often it does not trust %s; have it trusted there", statusName(status), ours)}
 	case ua.StatusBadCertificateTimeInvalid, ua.StatusBadCertificateIssuerTimeInvalid:
-		return &refusal{fmt.Sprintf("the server finds %s not valid today (%s); look at its dates and at the server's clock", ours, statusName(status))}
+		return &refusal{what: fmt.Sprintf("the server finds %s not valid today (%s); look at its dates and at the server's clock", ours, statusName(status))}
 	case ua.StatusBadCertificateURIInvalid:
-		return &refusal{fmt.Sprintf("the server finds that the application URI is not the one in %s (%s)", ours, statusName(status))}
+		return &refusal{what: fmt.Sprintf("the server finds that the application URI is not the one in %s (%s)", ours, statusName(status))}
 	case ua.StatusBadCertificateInvalid, ua.StatusBadCertificateUseNotAllowed, ua.StatusBadCertificateRevoked, ua.StatusBadCertificateRevocationUnknown,
 		ua.StatusBadCertificateChainIncomplete, ua.StatusBadCertificatePolicyCheckFailed:
-		return &refusal{fmt.Sprintf("the server refuses %s (%s)", ours, statusName(status))}
+		return &refusal{what: fmt.Sprintf("the server refuses %s (%s)", ours, statusName(status))}
 	case ua.StatusBadTCPEndpointURLInvalid:
-		return &refusal{fmt.Sprintf("the server knows no endpoint of that name (%s); write endpoint: as the server's own settings show it", statusName(status))}
+		return &refusal{what: fmt.Sprintf("the server knows no endpoint of that name (%s); write endpoint: as the server's own settings show it", statusName(status))}
 	}
 	return err
 }

@@ -20,6 +20,16 @@ func (p *Pool) Renew(d time.Duration) { p.pace.token = d }
 // Innocence sets how long a worker alone has to live to clear its endpoint.
 func (p *Pool) Innocence(d time.Duration) { p.innocence = d }
 
+// Forget sets after which time a loss is no news any more.
+func (p *Pool) Forget(d time.Duration) { p.forget = d }
+
+// Patient lets a pool wait longer before it takes silence for the end, for tests
+// that count connections on a busy machine.
+func (p *Pool) Patient() { p.pace.keepAlive = 3 * time.Second }
+
+// MaxCells is how many workers the endpoints of one that died are given.
+const MaxCells = maxCells
+
 // Worker gives the process id of a source's worker, 0 where it has none.
 func (s *Source) Worker() int {
 	s.mu.Lock()

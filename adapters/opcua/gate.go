@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
@@ -36,6 +37,11 @@ const (
 //     the size of what it sends, and allocated anew for each chunk.
 //   - A reset connection is not taken for closed, and what a server says before
 //     it closes one is dropped.
+//   - Keys are renewed as often as the server says, without a pause between.
+//   - Chunks of one message are put together as they come, whatever their numbers.
+//     The gate ends a connection over which a chunk comes twice. It cannot see one
+//     that is missing or out of turn, because their numbers are encrypted: so what
+//     is asked for is such that each answer is one chunk.
 //
 // The library insists on a TCP connection of its own, so the gate is a loopback
 // one.
@@ -45,6 +51,12 @@ type gate struct {
 	outer  net.Conn
 	inner  *net.TCPConn // the gate's end of the loopback connection
 	done   sync.WaitGroup
+
+	// Owned by pass.
+	renewal time.Duration // at least, between two OpenSecureChannel answers
+	opened  time.Time     // the last one
+	chunks  map[[32]byte]bool
+	order   [][32]byte // of chunks
 
 	gone chan struct{} // closed when the connection ended
 
@@ -56,7 +68,7 @@ var errGate = errors.New("cannot make a loopback connection")
 
 // openGate connects to the server and gives the connection that the library
 // uses in its place.
-func openGate(ctx context.Context, address, policy string, cert []byte) (*gate, *net.TCPConn, error) {
+func openGate(ctx context.Context, address, policy string, cert []byte, renewal time.Duration) (*gate, *net.TCPConn, error) {
 	var d net.Dialer
 	outer, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
@@ -67,7 +79,7 @@ func openGate(ctx context.Context, address, policy string, cert []byte) (*gate, 
 		_ = outer.Close()
 		return nil, nil, err
 	}
-	g := &gate{policy: policy, cert: cert, outer: outer, inner: far, gone: make(chan struct{})}
+	g := &gate{policy: policy, cert: cert, outer: outer, inner: far, renewal: renewal, gone: make(chan struct{})}
 	g.done.Go(func() {
 		_, err := io.Copy(outer, far)
 		g.end(err)
@@ -161,7 +173,12 @@ func (g *gate) pass() error {
 func (g *gate) judge(chunk []byte) error {
 	switch string(chunk[:3]) {
 	case "OPN":
+		if err := g.judgeRenewal(time.Now()); err != nil {
+			return err
+		}
 		return g.judgeOpen(chunk[8:])
+	case "MSG":
+		return g.judgeRepeat(chunk)
 	case "ERR":
 		if len(chunk) >= 12 {
 			// Nothing comes after it. Some servers wrap it up like an OPN, and then
@@ -183,6 +200,41 @@ func (g *gate) judge(chunk []byte) error {
 		binary.LittleEndian.PutUint32(chunk[20:], maxMessage)
 		binary.LittleEndian.PutUint32(chunk[24:], maxChunks)
 	}
+	return nil
+}
+
+// judgeRenewal looks at how long the keys live that the server gives out.
+func (g *gate) judgeRenewal(now time.Time) error {
+	last := g.opened
+	g.opened = now
+	if !last.IsZero() && now.Sub(last) < g.renewal {
+		return &refusal{what: fmt.Sprintf("the server's keys live so short that they are renewed within %v; give security tokens a lifetime of at least %v there, better an hour", g.renewal, minToken)}
+	}
+	return nil
+}
+
+// minToken is the shortest life of a channel's keys that is accepted.
+const minToken = 10 * time.Second
+
+// judgeRepeat looks for a chunk that came before. Each has its own number, so two
+// are never alike unless somebody on the way repeats one, in the place of another.
+func (g *gate) judgeRepeat(chunk []byte) error {
+	if chunk[3] != 'C' {
+		return nil // the last one, or the only one: the library knows that its message is complete
+	}
+	sum := sha256.Sum256(chunk)
+	if g.chunks[sum] {
+		return errors.New("somebody between us and the server, or the server itself, sent a part of a message twice")
+	}
+	if g.chunks == nil {
+		g.chunks = map[[32]byte]bool{}
+	}
+	if len(g.order) == 2*maxChunks {
+		delete(g.chunks, g.order[0])
+		g.order = g.order[1:]
+	}
+	g.chunks[sum] = true
+	g.order = append(g.order, sum)
 	return nil
 }
 

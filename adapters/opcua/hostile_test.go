@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,8 +88,9 @@ func TestWorkerKilled(t *testing.T) {
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
 	for _, r := range []*recorder{r1, r2} {
 		r.until(t, "down and up again", func() bool {
-			n := len(r.links)
-			return n >= 3 && r.links[n-1].State == point.LinkUp && r.links[n-2].Err == "the OPC UA worker process died: ended by signal killed"
+			return r.link().State == point.LinkUp && slices.ContainsFunc(r.links, func(l point.Link) bool {
+				return l.Err == "the OPC UA worker process died: ended by signal killed"
+			})
 		})
 		mark := r.mark()
 		r.until(t, "samples again", func() bool { return r.good(counter, mark) >= 2 && r.good(program, mark) >= 1 })
@@ -136,4 +139,25 @@ func TestSecretsStayInside(t *testing.T) {
 		assert.NotContains(t, string(environ), "SECRET")
 		assert.NotContains(t, string(environ), sim.OPCUAPassword)
 	}
+}
+
+// TestConfined: a worker can write no file, and run nothing with more rights than
+// its own.
+func TestConfined(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return
+	}
+	t.Setenv("CGO_ENABLED", "0") // as the product is
+	plant := startPlant(t, sim.OPCUAOptions{})
+	pool := opcua.NewPool(opcua.Options{Executable: buildWorker(t)})
+	pool.Hasten()
+	t.Cleanup(pool.Wait)
+	s, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
+	r.until(t, "samples", func() bool { return r.good(counter, 0) >= 1 })
+	status, err := os.ReadFile(filepath.Join("/proc", itoa(s.Worker()), "status"))
+	require.NoError(t, err)
+	assert.Regexp(t, `(?m)^NoNewPrivs:\t1$`, string(status))
+	limits, err := os.ReadFile(filepath.Join("/proc", itoa(s.Worker()), "limits"))
+	require.NoError(t, err)
+	assert.Regexp(t, `(?m)^Max file size +0 +0 `, string(limits))
 }

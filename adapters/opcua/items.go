@@ -45,7 +45,9 @@ type item struct {
 	why     string // that the pool was told last
 	first   []byte // sample of the read after connecting, until the first notification
 	timed   bool   // first has a source time
-	revised bool   // the pool was told so
+	revised bool   // the pool was told that the server gives less than was asked for
+	noticed uint64 // the session's number of the last notification of it
+	newest  int64  // source time of that; 0: it had none
 }
 
 func newItem(a *assignment, index int) *item {
@@ -131,23 +133,21 @@ func (s *session) flush(a *assignment) {
 	}
 }
 
-// arrived takes what the server gave for an item: a notification, or the answer
-// to the read after connecting. Under the mutex.
-func (s *session) arrived(it *item, d *ua.DataValue, initial bool) {
-	sample, why := it.convert(d, time.Now())
-	if d != nil && d.Status&overflow == overflow {
-		it.of.gaps++
-	}
-	if why != "" || initial || !sample.Quality.IsBad() {
+// notified takes what the server gave for an item by itself. Under the mutex.
+func (s *session) notified(it *item, d *ua.DataValue) {
+	s.notices++
+	it.noticed = s.notices
+	sample, why := s.convert(it, d)
+	if why != "" || !sample.Quality.IsBad() {
 		s.tell(it, why)
 	}
+	_, timed := sourceTime(d)
+	it.newest = 0
+	if timed {
+		it.newest = sample.Time
+	}
 	// A subscription begins with the value that was just read: it is one sample.
-	timed := d != nil && !d.SourceTimestamp.IsZero()
-	if initial {
-		var first packer
-		first.sample(sample)
-		it.first, it.timed = first, timed
-	} else if it.first != nil {
+	if it.first != nil {
 		var now packer
 		now.sample(sample)
 		same := timed && it.timed && bytes.Equal(now, it.first)
@@ -160,4 +160,29 @@ func (s *session) arrived(it *item, d *ua.DataValue, initial bool) {
 		}
 	}
 	s.add(it.of, sample)
+}
+
+// answered takes the answer to a read that was sent when the session had taken so
+// many notices. A notification that came since is as new, unless the answer's own
+// time says otherwise: what is left out here would be an old value after a new
+// one. Under the mutex.
+func (s *session) answered(it *item, d *ua.DataValue, notices uint64) {
+	sample, why := s.convert(it, d)
+	_, timed := sourceTime(d)
+	if it.noticed > notices && (!timed || it.newest == 0 || sample.Time <= it.newest) {
+		return
+	}
+	s.tell(it, why)
+	var first packer
+	first.sample(sample)
+	it.first, it.timed = first, timed
+	s.add(it.of, sample)
+}
+
+// convert makes a sample, and counts what the server's queue lost before it.
+func (s *session) convert(it *item, d *ua.DataValue) (point.Sample, string) {
+	if d != nil && d.Status&overflow == overflow {
+		it.of.gaps++
+	}
+	return it.convert(d, time.Now())
 }

@@ -112,7 +112,7 @@ func (c *channel) activate(ctx context.Context, s *Spec, created *ua.CreateSessi
 			if !s.User.Anonymous {
 				who = fmt.Sprintf("the user %s or his password", s.User.Name)
 			}
-			return &refusal{fmt.Sprintf("the server refuses %s (%s)", who, statusName(status))}
+			return &refusal{what: fmt.Sprintf("the server refuses %s (%s)", who, statusName(status)), login: true}
 		}
 	}
 	return s.explainOpen(err)

@@ -2,7 +2,6 @@ package opcua
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -16,8 +15,7 @@ import (
 const (
 	maxWaiting      = 20_000  // samples
 	maxWaitingBytes = 4 << 20 // of texts and bytes
-
-	missedEvery = 10 * time.Second // between two words on what a server loses; some lose all the time
+	maxEvents       = 4096    // what came together is one
 )
 
 // event is one thing for a machine's sink.
@@ -53,13 +51,13 @@ type machine struct {
 	news    map[uint32]string // points whose status changed
 	status  map[uint32]string // why points are not read
 	revised map[uint32]Revision
+	anew    bool // revised changed
 
 	// Owned by the pump.
-	told  bool // the sink knows a state
-	last  point.Link
-	shown map[uint32]string // statuses that the sink knows
-
-	saidMissed time.Time // when the sink was told last that something was lost on the way
+	told   bool // the sink knows a state
+	last   point.Link
+	shown  map[uint32]string // statuses that the sink knows
+	notice notice
 }
 
 func newMachine(s *Source, id uint32, name string, spec *Machine, sink point.Sink) *machine {
@@ -67,6 +65,7 @@ func newMachine(s *Source, id uint32, name string, spec *Machine, sink point.Sin
 		id: id, name: name, spec: spec, source: s, sink: sink, wake: make(chan struct{}, 1),
 		news: map[uint32]string{}, status: map[uint32]string{}, revised: map[uint32]Revision{}, shown: map[uint32]string{},
 	}
+	m.notice.lossIsForgotten = s.pool.forget
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m
 }
@@ -86,7 +85,7 @@ func (m *machine) push(samples []point.Sample) {
 	}
 	m.queue.Lock()
 	defer m.queue.Unlock()
-	if m.waiting+len(samples) > maxWaiting || m.bytes+size > maxWaitingBytes || m.lost > 0 {
+	if m.waiting+len(samples) > maxWaiting || m.bytes+size > maxWaitingBytes || len(m.events) >= maxEvents || m.lost > 0 {
 		m.lost += uint64(len(samples))
 		m.counters.dropped.Add(uint64(len(samples)))
 	} else {
@@ -97,14 +96,19 @@ func (m *machine) push(samples []point.Sample) {
 	m.ring()
 }
 
-// pushLink queues a state. Of several in a row the last one counts.
+// pushLink queues a state. Of several in a row the last one counts, so there are
+// never more of them than of what maxEvents bounds.
 func (m *machine) pushLink(l linkFrame) {
 	m.queue.Lock()
 	defer m.queue.Unlock()
-	if n := len(m.events); n > 0 && m.events[n-1].link != nil && m.lost == 0 {
+	if n := len(m.events); n > 0 && m.events[n-1].link != nil {
 		m.events[n-1].link = &l
 	} else {
 		m.events = append(m.events, event{link: &l})
+	}
+	if l.up && l.reconnect { // what a server gives is agreed on with each connection
+		clear(m.revised)
+		m.anew = true
 	}
 	m.ring()
 }
@@ -132,23 +136,17 @@ func (m *machine) pushLost(l lostFrame) {
 	m.ring()
 }
 
-// pullMissed gives what was lost before it came here.
-func (m *machine) pullMissed() (n uint64) {
-	m.queue.Lock()
-	defer m.queue.Unlock()
-	n, m.missed = m.missed, 0
-	return n
-}
-
 // pushRevised notes how slowly the server gives a point.
 func (m *machine) pushRevised(r revisedFrame) {
 	m.queue.Lock()
 	defer m.queue.Unlock()
-	if r.sampling == 0 && r.publishing == 0 {
+	m.anew = true
+	if r == (revisedFrame{machine: r.machine, point: r.point}) {
 		delete(m.revised, r.point)
-		return
+	} else {
+		m.revised[r.point] = Revision{Point: r.point, Sampling: r.sampling, Publishing: r.publishing, Queue: r.queue}
 	}
-	m.revised[r.point] = Revision{Point: r.point, Sampling: r.sampling, Publishing: r.publishing}
+	m.ring()
 }
 
 // pull gives the next event. gap is how many samples were left out before what
@@ -179,6 +177,8 @@ func (m *machine) pump(ctx context.Context) {
 	for i := range m.spec.Points {
 		m.describe(ctx, uint32(i), "")
 	}
+	later := time.NewTimer(time.Hour)
+	defer later.Stop()
 	for {
 		e, news, gap, ok := m.pull()
 		for _, index := range slices.Sorted(maps.Keys(news)) {
@@ -193,23 +193,20 @@ func (m *machine) pump(ctx context.Context) {
 		case e.samples != nil:
 			m.deliver(ctx, e.samples)
 		case gap > 0:
-			m.tell(ctx, fmt.Sprintf("%d samples were left out because what takes them was too slow; all points are read anew", gap))
+			m.source.log.Warn("samples are missing", "machine", m.name, "left_out", gap)
 			m.source.refresh(m)
 		}
-		if now := time.Now(); now.Sub(m.saidMissed) > missedEvery {
-			if n := m.pullMissed(); n > 0 {
-				m.saidMissed = now
-				m.tell(ctx, fmt.Sprintf("%d values or messages were lost on the way from the server", n))
-			}
-		}
+		again := m.remark(ctx, gap)
 		if ctx.Err() != nil {
 			return
 		}
 		if ok {
 			continue
 		}
+		later.Reset(again)
 		select {
 		case <-m.wake:
+		case <-later.C:
 		case <-ctx.Done():
 			return
 		}
@@ -250,6 +247,7 @@ func (m *machine) link(ctx context.Context, f linkFrame) {
 	l := point.Link{Security: f.grade, Mechanism: f.mechanism, Peer: f.peer, Err: f.why, Since: now}
 	if f.up {
 		l.State = point.LinkUp
+		l.Err = m.notice.text()
 	}
 	first := !m.told || m.last.State != l.State
 	if !first && !f.up && m.last.Err == l.Err {
@@ -258,7 +256,7 @@ func (m *machine) link(ctx context.Context, f linkFrame) {
 	if !first && !f.up {
 		l.Since = m.last.Since
 	}
-	m.told, m.last = true, l
+	m.told, m.last, m.notice.said = true, l, l.Err
 	m.counters.up.Store(f.up)
 	if f.up {
 		m.source.log.Info("machine is up", "machine", m.name)
@@ -276,21 +274,11 @@ func (m *machine) link(ctx context.Context, f linkFrame) {
 	m.deliver(ctx, bad)
 }
 
-// tell tells the sink of a gap while the machine is up.
-func (m *machine) tell(ctx context.Context, gap string) {
-	m.source.log.Warn("samples are missing", "machine", m.name, "why", gap)
-	if m.told && m.last.State == point.LinkUp {
-		l := m.last
-		l.Err = gap
-		_ = m.call(ctx, func(s point.Sink) error { s.Link(l); return nil })
-	}
-}
-
 func (m *machine) stats() MachineStats {
 	m.queue.Lock()
 	defer m.queue.Unlock()
 	out := MachineStats{
-		Machine: m.name, Up: m.counters.up.Load(), Samples: m.counters.samples.Load(),
+		Machine: m.name, Up: m.counters.up.Load(), Connections: m.counters.connections.Load(), Samples: m.counters.samples.Load(),
 		Dropped: m.counters.dropped.Load(), Gaps: m.counters.gaps.Load(), Refused: uint64(len(m.status)),
 	}
 	for _, index := range slices.Sorted(maps.Keys(m.revised)) {

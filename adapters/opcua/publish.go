@@ -13,6 +13,8 @@ const (
 	minPublishers = 2 // requests at the server: with one alone the rate ends at one per round trip
 	maxPublishers = 10
 	maxFaults     = 5
+	maxAhead      = 1000            // messages that a keep-alive may say are missing; more is nonsense
+	minLacking    = 2 * time.Second // before a message that did not come is given up
 )
 
 // startPublishing sees to it that enough requests for notifications are at the
@@ -29,10 +31,7 @@ func (s *session) startPublishing() {
 			last := s.active == 0
 			s.mu.Unlock()
 			if err != nil && (last || !errors.Is(err, ua.StatusBadTooManyPublishRequests)) {
-				select {
-				case s.failed <- err:
-				default:
-				}
+				s.fail(err)
 			}
 		})
 	}
@@ -47,7 +46,7 @@ func (s *session) publish() error {
 		s.acks = nil
 		patience := s.ch.timeout
 		for _, sub := range s.subs {
-			patience = max(patience, sub.silence)
+			patience = max(patience, sub.patience())
 		}
 		s.mu.Unlock()
 		answer, err := callFor[*ua.PublishResponse](s.ctx, s.ch, ask, patience)
@@ -95,31 +94,70 @@ func (s *session) take(answer *ua.PublishResponse) error {
 	if sub == nil || m == nil {
 		return nil
 	}
-	if sub.ticks < 2 {
-		sub.heard = time.Now()
+	now := time.Now()
+	if sub.ticks < provenTicks {
+		sub.heard = now
 	}
-	if len(m.NotificationData) == 0 {
-		return nil // keep-alive: its number is that of the next message
+	if len(m.NotificationData) == 0 { // keep-alive: its number is that of the next message
+		if ahead := int64(m.SequenceNumber) - int64(sub.next); ahead > 0 && ahead <= maxAhead {
+			sub.known = max(sub.known, m.SequenceNumber)
+		}
+		return s.deliver(sub)
+	}
+	if sub.ticked(m) {
+		sub.ticks = min(sub.ticks+1, provenTicks)
+		sub.heard = now
 	}
 	s.acks = append(s.acks, &ua.SubscriptionAcknowledgement{SubscriptionID: sub.id, SequenceNumber: m.SequenceNumber})
 	if m.SequenceNumber < sub.next {
 		return nil // came before
 	}
 	sub.held[m.SequenceNumber] = m
+	sub.known = max(sub.known, m.SequenceNumber+1)
+	return s.deliver(sub)
+}
+
+// ticked tells whether the server's clock is in the message.
+func (sub *subscription) ticked(m *ua.NotificationMessage) bool {
+	for _, data := range m.NotificationData {
+		if data == nil {
+			continue
+		}
+		if n, ok := data.Value.(*ua.DataChangeNotification); ok {
+			for _, one := range n.MonitoredItems {
+				if one != nil && one.ClientHandle == sub.clock && sub.clock != 0 {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// deliver takes the messages whose turn it is, and notes since when one is
+// missing. Under the mutex.
+func (s *session) deliver(sub *subscription) error {
 	for len(sub.held) > 0 {
 		next := sub.held[sub.next]
 		if next == nil {
 			if len(sub.held) <= maxPublishers {
-				return nil
+				break
 			}
 			s.gap(sub)
 			continue
 		}
 		delete(sub.held, sub.next)
 		sub.next++
+		sub.lacking = time.Time{}
 		if err := s.message(sub, next); err != nil {
 			return err
 		}
+	}
+	switch {
+	case sub.next >= sub.known:
+		sub.lacking = time.Time{}
+	case sub.lacking.IsZero():
+		sub.lacking = time.Now()
 	}
 	return nil
 }
@@ -127,11 +165,9 @@ func (s *session) take(answer *ua.PublishResponse) error {
 // gap gives up messages that never came. Their values are lost, so all is read
 // anew.
 func (s *session) gap(sub *subscription) {
-	least := uint32(0)
+	least := sub.known
 	for n := range sub.held {
-		if least == 0 || n < least {
-			least = n
-		}
+		least = min(least, n)
 	}
 	told := map[*assignment]bool{}
 	for _, it := range s.items {
@@ -140,7 +176,7 @@ func (s *session) gap(sub *subscription) {
 			it.of.gaps += uint64(least - sub.next)
 		}
 	}
-	sub.next, s.stale = least, true
+	sub.next, s.stale, sub.lacking = least, true, time.Time{}
 }
 
 // message takes the notifications of one message. Under the mutex.
@@ -156,13 +192,8 @@ func (s *session) message(sub *subscription, m *ua.NotificationMessage) error {
 				if one == nil {
 					continue
 				}
-				if one.ClientHandle == sub.clock {
-					sub.heard = time.Now()
-					sub.ticks = min(sub.ticks+1, 2)
-					continue
-				}
 				if it := s.items[one.ClientHandle]; it != nil && it.sub == sub {
-					s.arrived(it, one.Value, false)
+					s.notified(it, one.Value)
 					touched[it.of] = true
 				}
 			}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"github.com/gopcua/opcua/ua"
-
-	"github.com/fieldseal/fieldseal/bridge/point"
 )
 
 // readItems reads items, in calls that the server allows.
@@ -14,8 +12,10 @@ func (s *session) readItems(items []*item) error {
 	s.search = maxSearch
 	for from := 0; from < len(items); {
 		to, size := from, 0
-		for to < len(items) && to-from < s.maxRead && size < maxAnswer {
-			size += 64 + items[to].size()
+		for to < len(items) && to-from < s.maxRead {
+			if size += itemOverhead + items[to].size(); size > s.ch.room() && to > from {
+				break // an answer is one chunk, like a message of a subscription
+			}
 			to++
 		}
 		if err := s.readCall(items[from:to]); err != nil {
@@ -41,44 +41,61 @@ func (s *session) readCall(items []*item) error {
 	for i, it := range items {
 		nodes[i] = it.node
 	}
+	s.mu.Lock()
+	notices := s.notices
+	s.mu.Unlock()
 	values, err := s.read(nodes)
 	if err != nil {
 		if s.isBroken(err) {
 			return err
 		}
-		if len(items) > 1 && s.search > 0 {
-			s.search--
+		if s.divide(items, err) {
 			if err := s.readCall(items[:len(items)/2]); err != nil {
 				return err
 			}
 			return s.readCall(items[len(items)/2:])
 		}
-		s.refuseAll(items, err)
+		s.refuseAll(items, err, "the server gives what cannot be decoded")
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, it := range items {
 		if v := values[i]; v != nil && unknownNode(v.Status) {
-			s.refuse(it, refusedNode(it.name, v.Status), point.Quality(v.Status))
+			s.refuse(it, refusedNode(it.name, v.Status), quality(v.Status))
 			continue
 		}
-		s.arrived(it, values[i], true)
+		s.answered(it, values[i], notices)
 	}
 	s.flushAll(items)
 	return nil
 }
 
-// refuseAll notes that a call for the items failed.
-func (s *session) refuseAll(items []*item, err error) {
+// divide tells whether a call for the items that failed is worth trying with each
+// half of them. There are so many such calls in one round; one that was waited for
+// in vain counts for several.
+func (s *session) divide(items []*item, err error) bool {
+	if len(items) < 2 || s.search <= 0 {
+		return false
+	}
+	s.search--
+	if errors.Is(err, ua.StatusBadTimeout) {
+		s.search -= maxSearch / 4
+	}
+	return true
+}
+
+// refuseAll notes that a call for the items failed. fallback says why, where the
+// server gave no status.
+func (s *session) refuseAll(items []*item, err error, fallback string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var status ua.StatusCode
 	for _, it := range items {
 		if errors.As(err, &status) {
-			s.refuse(it, refusedNode(it.name, status), point.Quality(status)|point.Bad)
+			s.refuse(it, refusedNode(it.name, status), asBad(status))
 		} else {
-			s.refuse(it, fmt.Sprintf("node %s gives what cannot be decoded", it.name), badDecodingError)
+			s.refuse(it, fmt.Sprintf("node %s: %s", it.name, fallback), badDecodingError)
 		}
 	}
 	s.flushAll(items)

@@ -59,7 +59,9 @@ func TestReconnect(t *testing.T) {
 // TestAttachDetach: machines come and go without a new connection.
 func TestAttachDetach(t *testing.T) {
 	plant := startPlant(t, sim.OPCUAOptions{Machines: 2})
-	s, r1 := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
+	pool := newPool(t)
+	pool.Patient()
+	s, r1 := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
 	r1.until(t, "samples of the first", func() bool { return r1.good(counter, 0) >= 2 })
 	r2 := newRecorder()
 	require.NoError(t, s.Attach(point.Machine{Name: "mixer-2", Spec: mixer(t, "mixer-2")}, r2))

@@ -28,14 +28,16 @@ const (
 // thing that goes wrong. Then all of it is thrown away.
 type session struct {
 	*endpoint
-	ch  *channel
-	ctx context.Context
+	ch   *channel
+	ctx  context.Context
+	fail context.CancelCauseFunc // ends ctx for the first reason
+	over chan struct{}           // closed when the session is over
+	anew chan struct{}           // holds one token when all has to be read anew
 
 	// Owned by serve.
 	namespaces          []string
 	maxRead, maxMonitor int
 	taken               map[uint32]*assignment
-	failed              chan error // the first thing that went wrong in a goroutine
 	wait                sync.WaitGroup
 	publishers          int
 	search              int // calls left to look for nodes at fault
@@ -45,6 +47,7 @@ type session struct {
 	byID    map[uint32]*subscription
 	items   map[uint32]*item // by client handle
 	handles uint32
+	notices uint64 // notifications taken so far
 	acks    []*ua.SubscriptionAcknowledgement
 	active  int  // publishers that run
 	stale   bool // something was lost: all has to be read anew
@@ -57,21 +60,31 @@ func (e *endpoint) session(ctx context.Context, up func()) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	parent := ctx
+	ctx, fail := context.WithCancelCause(ctx)
 	s := &session{
-		endpoint: e, ch: ch, ctx: ctx, taken: map[uint32]*assignment{}, failed: make(chan error, 1),
+		endpoint: e, ch: ch, ctx: ctx, fail: fail, over: make(chan struct{}), anew: make(chan struct{}, 1), taken: map[uint32]*assignment{},
 		subs: map[group]*subscription{}, byID: map[uint32]*subscription{}, items: map[uint32]*item{},
 	}
 	defer func() {
-		cancel()
+		fail(nil)
 		s.ch.bye()
+		close(s.over)
 		s.wait.Wait()
 	}()
 	if err := s.survey(); err != nil {
 		return ch.cause(err)
 	}
 	up()
-	if err := s.serve(); err != nil && ctx.Err() == nil {
+	s.wait.Go(s.watch)
+	err = s.serve()
+	if parent.Err() != nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
 		return ch.cause(err)
 	}
 	return nil
@@ -144,10 +157,8 @@ func (s *session) isBroken(err error) bool {
 	return s.ctx.Err() != nil || s.ch.gate.reason() != nil || errors.Is(err, io.EOF)
 }
 
-// serve follows the machines that come and go, and watches over the connection.
+// serve follows the machines that come and go.
 func (s *session) serve() error {
-	watch := time.NewTicker(max(s.pace.keepAlive/2, 10*time.Millisecond))
-	defer watch.Stop()
 	retry := time.NewTicker(s.pace.retryBad)
 	defer retry.Stop()
 	for {
@@ -166,15 +177,13 @@ func (s *session) serve() error {
 			if final(err) {
 				return err
 			}
-		case err := <-s.failed:
-			return err
 		case <-s.changed:
 		case <-retry.C:
 			if err := s.retryRefused(); err != nil {
 				return err
 			}
-		case now := <-watch.C:
-			if err := s.inspect(now); err != nil {
+		case <-s.anew:
+			if err := s.readAnew(); err != nil {
 				return err
 			}
 		}
@@ -258,7 +267,7 @@ func (s *session) begin(items []*item) error {
 	if err := s.readItems(known); err != nil {
 		return err
 	}
-	known = slices.DeleteFunc(known, func(it *item) bool { return it.refused != "" })
+	known = slices.DeleteFunc(known, func(it *item) bool { return it.refused != "" || it.sub != nil })
 	return s.monitor(known)
 }
 

@@ -270,6 +270,7 @@ func (m *machine) hear(k kind, p *parser) error {
 		}
 		if l.reconnect && l.up {
 			m.source.connections.Add(1)
+			m.counters.connections.Add(1)
 		}
 		m.pushLink(l)
 		return nil

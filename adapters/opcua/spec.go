@@ -15,9 +15,15 @@
 //     nothing until it is connected, when every point is read at once
 //   - the server refuses a node: that point gets a bad sample with the server's
 //     status code, and [point.Meta] says which node and why; it is tried again
-//     every few minutes, and the others go on
+//     every few minutes, and the others go on. So it is where it refuses a whole
+//     call because of some nodes
 //   - a value of another type than the mapping's: BadTypeMismatch; one that is too
-//     long: BadEncodingLimitsExceeded
+//     long: BadEncodingLimitsExceeded; a time outside the years 1678 to 2262, which
+//     is what nanoseconds hold, also none and the end of time: BadOutOfRange
+//
+// What it gives late, or not at all, it tells: the error of a link that is up says
+// of which points the server gives less than was asked for, and for a minute that
+// values were lost. [Source.Stats] counts them.
 //
 // Known limits: arrays and fields of structures are not read; there are no user
 // certificates; certificates are trusted by pin, not by authority.

@@ -2,6 +2,8 @@ package opcua
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -9,8 +11,6 @@ import (
 
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
-
-	"github.com/fieldseal/fieldseal/bridge/point"
 )
 
 const (
@@ -21,39 +21,85 @@ const (
 	maxQueue    = 1000
 )
 
-// group is what shares a subscription: points with one publishing interval.
-// Large ones are apart, so that a message of many small ones stays small.
+// group is what shares a subscription: points with one publishing interval, of
+// which as many fit into a message.
 type group struct {
 	every time.Duration
-	large bool
+	most  uint32 // notifications in one message
 }
+
+// inMessage gives how many notifications of the item's size may be in a message,
+// so that it is a single chunk: the library puts chunks together in whatever
+// order they come (ADR 10). There are three sizes, and so at most three
+// subscriptions of one interval.
+func (s *session) inMessage(it *item) uint32 {
+	room := s.ch.room()
+	for _, size := range [...]int{64, defaultMaxBytes} {
+		if it.size() <= size {
+			return uint32(max(1, min(room/(size+itemOverhead), 1000)))
+		}
+	}
+	return 1
+}
+
+// itemOverhead is what surrounds a value in an answer, at most: handle, status,
+// both times, and what kind of value it is.
+const itemOverhead = 40
 
 // subscription is one of the server's subscriptions.
 type subscription struct {
 	id       uint32
 	interval time.Duration // as revised
-	silence  time.Duration // how long without data means that it is dead
+	silence  time.Duration // how long without any message means that it is dead
 
 	// Under the session's mutex.
-	next    uint32 // number of the next message
+	next    uint32    // number of the next message
+	known   uint32    // number of the first message that the server has not shown to exist
+	lacking time.Time // since when a message before that is missing; zero: none is
 	held    map[uint32]*ua.NotificationMessage
-	clock   uint32    // client handle of the server's clock; 0: the server does not give it
-	ticks   int       // that it made. One that does not tick is not waited for
-	heard   time.Time // the last tick; where the clock does not tick, the last message
+	clock   uint32        // client handle of the server's clock; 0: the server does not give it
+	beat    time.Duration // how long without a tick means that it is dead, once the clock proved to tick
+	ticks   int           // that it made. One that does not tick is not waited for
+	heard   time.Time     // the last tick; where the clock does not tick, the last message
 	members int
 }
 
-// monitor subscribes to items.
+// patience is how long the subscription may be silent. Under the mutex.
+func (sub *subscription) patience() time.Duration {
+	if sub.ticks >= provenTicks {
+		return sub.beat
+	}
+	return sub.silence
+}
+
+// provenTicks is how often a clock has to tick before it is relied on: it begins
+// with the time that it shows, also where it stands still.
+const provenTicks = 2
+
+// hopeless tells whether the session has to end because of an error. What one
+// call is refused is the matter of its points. A server that answers nothing has
+// no subscription that would tell.
+func (s *session) hopeless(err error) bool {
+	return s.isBroken(err) || errors.Is(err, ua.StatusBadTimeout) && len(s.subs) == 0
+}
+
+// monitor subscribes to items. What the server refuses is noted, and the others
+// flow.
 func (s *session) monitor(items []*item) error {
 	groups := map[group][]*item{}
 	for _, it := range items {
-		g := group{min(it.every, maxPublish), it.size() > defaultMaxBytes}
+		g := group{min(it.every, maxPublish), s.inMessage(it)}
 		groups[g] = append(groups[g], it)
 	}
+	s.search = maxSearch
 	for g, items := range groups {
 		sub, err := s.subscription(g)
 		if err != nil {
-			return err
+			if s.hopeless(err) {
+				return err
+			}
+			s.refuseAll(items, err, "the server's answer to a subscription makes no sense")
+			continue
 		}
 		for part := range slices.Chunk(items, s.maxMonitor) {
 			if err := s.create(sub, part); err != nil {
@@ -75,22 +121,18 @@ func (s *session) subscription(g group) (*subscription, error) {
 	}
 	count := func(d time.Duration) uint32 { return uint32(max(1, (d+every-1)/every)) }
 	keepAlive := count(s.pace.keepAlive)
-	most := uint32(maxAnswer / defaultMaxBytes)
-	if g.large {
-		most = maxAnswer / point.MaxValueSize
-	}
 	answer, err := call[*ua.CreateSubscriptionResponse](s.ctx, s.ch, &ua.CreateSubscriptionRequest{
 		RequestedPublishingInterval: float64(every) / float64(time.Millisecond),
 		RequestedMaxKeepAliveCount:  keepAlive,
 		RequestedLifetimeCount:      max(3*keepAlive, count(minLifetime)),
-		MaxNotificationsPerPublish:  most, PublishingEnabled: true,
+		MaxNotificationsPerPublish:  g.most, PublishingEnabled: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot subscribe: %w", err)
 	}
 	sub = &subscription{
 		id: answer.SubscriptionID, interval: cmp.Or(milliseconds(answer.RevisedPublishingInterval), every),
-		next: 1, held: map[uint32]*ua.NotificationMessage{}, heard: time.Now(),
+		next: 1, known: 1, held: map[uint32]*ua.NotificationMessage{}, heard: time.Now(),
 	}
 	sub.silence = 3 * max(sub.interval, s.pace.keepAlive, time.Duration(min(answer.RevisedMaxKeepAliveCount, 1000))*sub.interval)
 	s.mu.Lock()
@@ -101,7 +143,10 @@ func (s *session) subscription(g group) (*subscription, error) {
 	s.subs[g], s.byID[sub.id] = sub, sub
 	s.mu.Unlock()
 	s.startPublishing()
-	return sub, s.watchClock(sub)
+	if err := s.watchClock(sub); err != nil && s.isBroken(err) {
+		return nil, err // else it is not watched; keep-alive messages are
+	}
+	return sub, nil
 }
 
 // watchClock subscribes to the server's clock, which always changes: where it
@@ -123,7 +168,7 @@ func (s *session) watchClock(sub *subscription) error {
 	defer s.mu.Unlock()
 	if len(answer.Results) == 1 && answer.Results[0].StatusCode == ua.StatusOK {
 		sub.clock = handle
-		sub.silence = 3 * max(every, min(milliseconds(answer.Results[0].RevisedSamplingInterval), time.Minute))
+		sub.beat = 3 * max(every, min(milliseconds(answer.Results[0].RevisedSamplingInterval), time.Minute))
 	}
 	return nil
 }
@@ -139,7 +184,8 @@ func request(node *ua.NodeID, handle uint32, every time.Duration, queue uint32) 
 }
 
 // create asks for monitored items. An item that the server refuses is noted, and
-// the others flow.
+// the others flow. Where it refuses the call, the items are divided until the ones
+// at fault are found.
 func (s *session) create(sub *subscription, items []*item) error {
 	ask := &ua.CreateMonitoredItemsRequest{SubscriptionID: sub.id, TimestampsToReturn: ua.TimestampsToReturnBoth}
 	s.mu.Lock()
@@ -157,40 +203,64 @@ func (s *session) create(sub *subscription, items []*item) error {
 		err = fmt.Errorf("the server answered %d of %d monitored items", len(answer.Results), len(items))
 	}
 	if err != nil {
-		return err
+		s.mu.Lock()
+		for _, it := range items {
+			s.drop(it)
+		}
+		s.mu.Unlock()
+		if s.hopeless(err) {
+			return err
+		}
+		if s.divide(items, err) {
+			if err := s.create(sub, items[:len(items)/2]); err != nil {
+				return err
+			}
+			return s.create(sub, items[len(items)/2:])
+		}
+		s.refuseAll(items, err, "the server's answer to a subscription makes no sense")
+		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, it := range items {
 		r := answer.Results[i]
-		if r == nil || r.StatusCode&0x80000000 != 0 {
+		if r == nil || quality(r.StatusCode).IsBad() {
 			status := ua.StatusBad
 			if r != nil {
 				status = r.StatusCode
 			}
-			delete(s.items, it.handle)
-			sub.members--
-			it.sub = nil
-			s.refuse(it, refusedNode(it.name, status), point.Quality(status))
+			s.drop(it)
+			s.refuse(it, refusedNode(it.name, status), quality(status))
 			continue
 		}
 		it.id = r.MonitoredItemID
-		s.compare(it, milliseconds(r.RevisedSamplingInterval))
+		s.compare(it, milliseconds(r.RevisedSamplingInterval), r.RevisedQueueSize)
 	}
 	s.flushAll(items)
 	return nil
 }
 
-// compare tells the pool where the server is slower than was asked for.
-func (s *session) compare(it *item, sampling time.Duration) {
-	asked := it.every + it.every/10
-	slower := sampling > asked || it.sub.interval > min(it.every, maxPublish)+it.every/10
-	if slower || it.revised {
-		r := revisedFrame{machine: it.of.id, point: it.point}
-		if slower {
-			r.sampling, r.publishing = max(sampling, it.every), it.sub.interval
-		}
-		it.revised = slower
+// drop forgets that an item is monitored. Under the mutex.
+func (s *session) drop(it *item) {
+	delete(s.items, it.handle)
+	it.sub.members--
+	it.sub = nil
+}
+
+// compare tells the pool where the server gives less than was asked for: it looks
+// more rarely, tells more rarely, or keeps fewer values than it sees in between.
+func (s *session) compare(it *item, sampling time.Duration, queue uint32) {
+	r := revisedFrame{machine: it.of.id, point: it.point}
+	sampling = max(sampling, it.every)
+	if asked := it.every + it.every/10; sampling > asked || it.sub.interval > min(it.every, maxPublish)+it.every/10 {
+		r.sampling, r.publishing = sampling, it.sub.interval
+	}
+	if need := (it.sub.interval - it.sub.interval/10 + sampling - 1) / sampling; int64(max(queue, 1)) < int64(need) {
+		r.sampling, r.publishing, r.queue = sampling, it.sub.interval, max(queue, 1)
+	}
+	less := r.sampling > 0
+	if less || it.revised {
+		it.revised = less
 		s.out.send(r.frame(it.of.endpoint), false)
 	}
 }
@@ -201,9 +271,8 @@ func (s *session) release(a *assignment) error {
 	s.mu.Lock()
 	for _, it := range a.items {
 		if it.sub != nil {
-			delete(s.items, it.handle)
-			it.sub.members--
 			ids[it.sub] = append(ids[it.sub], it.id)
+			s.drop(it)
 		}
 	}
 	a.items = nil
@@ -240,7 +309,7 @@ func (s *session) retryRefused() error {
 		return nil
 	}
 	if err := s.readNamespaces(); err != nil {
-		if s.isBroken(err) {
+		if s.hopeless(err) {
 			return err
 		}
 		return nil
@@ -265,21 +334,60 @@ func (s *session) retryRefused() error {
 	return nil
 }
 
-// inspect looks for subscriptions that fell silent, and reads anew what was lost.
-func (s *session) inspect(now time.Time) error {
-	s.mu.Lock()
-	stale := s.stale
-	s.stale = false
-	for _, sub := range s.subs {
-		if quiet := now.Sub(sub.heard); quiet > sub.silence && s.active > 0 {
-			s.mu.Unlock()
-			return fmt.Errorf("the subscription fell silent: nothing came for %v", sub.silence)
+// watch looks after the subscriptions, until the session ends. It runs beside
+// serve, which may wait long for one answer.
+func (s *session) watch() {
+	tick := time.NewTicker(max(s.pace.keepAlive/2, 10*time.Millisecond))
+	defer tick.Stop()
+	for s.ctx.Err() == nil {
+		select {
+		case <-s.ctx.Done():
+		case now := <-tick.C:
+			if err := s.inspect(now); err != nil {
+				s.fail(err)
+			}
 		}
 	}
-	s.mu.Unlock()
-	if !stale {
-		return nil
+	// The library looks at no context while it renews its keys.
+	late := time.NewTimer(2 * byeTimeout)
+	defer late.Stop()
+	select {
+	case <-s.over:
+	case <-late.C:
+		s.ch.gate.end(context.Cause(s.ctx))
 	}
+}
+
+// inspect looks for subscriptions that fell silent, and for messages that do not
+// come any more.
+func (s *session) inspect(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sub := range s.subs {
+		if quiet := now.Sub(sub.heard); quiet > sub.patience() && s.active > 0 {
+			return fmt.Errorf("the subscription fell silent: nothing came for %v", sub.patience())
+		}
+		if !sub.lacking.IsZero() && now.Sub(sub.lacking) > max(2*sub.interval, minLacking) {
+			s.gap(sub)
+			if err := s.deliver(sub); err != nil {
+				return err
+			}
+		}
+	}
+	if s.stale {
+		select {
+		case s.anew <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// readAnew reads everything after something was lost.
+func (s *session) readAnew() error {
+	s.mu.Lock()
+	s.stale = false
+	s.mu.Unlock()
 	for _, a := range s.taken {
 		if err := s.refresh(a); err != nil {
 			return err

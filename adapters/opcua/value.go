@@ -17,6 +17,46 @@ const badDecodingError point.Quality = 0x80070000
 // (OPC 10000-4, 7.39.1).
 const overflow = ua.StatusCode(0x0480)
 
+// quality is a server's status code as this project understands it. Of the four
+// severities one is none (OPC 10000-4, 7.39.1): it is taken for bad.
+func quality(status ua.StatusCode) point.Quality {
+	if status>>30 == 3 {
+		return point.Bad
+	}
+	return point.Quality(status)
+}
+
+// asBad is the quality of a point that the server refused with that status.
+func asBad(status ua.StatusCode) point.Quality {
+	if q := quality(status); q.IsBad() {
+		return q
+	}
+	return point.Bad
+}
+
+// unixTime gives a time of the server in Unix nanoseconds, which hold the years
+// 1678 to 2262. Any other time is not one: neither what OPC UA writes for none
+// (0) and for the end of time.
+//
+// The library computes these nanoseconds modulo 2^64, so that the year 9999 comes
+// as 1816. But OPC UA counts in 100 ns, and 2^64 is no multiple of that: a time
+// that went round gives itself away by its last digits, up to the year 16290.
+func unixTime(t time.Time) (ns int64, ok bool) {
+	if t.IsZero() {
+		return 0, false
+	}
+	ns = t.UnixNano()
+	return ns, ns%100 == 0
+}
+
+// sourceTime is when the device had the value, if the server says so.
+func sourceTime(d *ua.DataValue) (ns int64, ok bool) {
+	if d == nil {
+		return 0, false
+	}
+	return unixTime(d.SourceTimestamp)
+}
+
 // typeIDs are the types on the wire, by [Type].
 var typeIDs = [...]ua.TypeID{
 	Bool: ua.TypeIDBoolean, Int8: ua.TypeIDSByte, Int16: ua.TypeIDInt16, Int32: ua.TypeIDInt32, Int64: ua.TypeIDInt64,
@@ -44,27 +84,19 @@ func wireType(t ua.TypeID) string {
 
 // convert makes a sample of what the server gave for a point. why is set where
 // the value cannot be had although the server has one; it holds no value.
-//
-// BUG: the library computes times beyond the year 2262 modulo 2^64, so a far
-// future DateTime arrives as another time.
 func (it *item) convert(d *ua.DataValue, now time.Time) (s point.Sample, why string) {
 	s = point.Sample{Point: it.point, Time: now.UnixNano()}
 	if d == nil {
 		s.Quality = point.Bad
 		return s, ""
 	}
-	s.Quality = point.Quality(d.Status)
-	switch {
-	case !d.SourceTimestamp.IsZero():
-		s.Time = d.SourceTimestamp.UnixNano()
-	case !d.ServerTimestamp.IsZero():
-		s.Time = d.ServerTimestamp.UnixNano()
+	s.Quality = quality(d.Status)
+	if t, ok := sourceTime(d); ok {
+		s.Time = t
+	} else if t, ok := unixTime(d.ServerTimestamp); ok {
+		s.Time = t
 	}
 	if s.Quality.IsBad() {
-		return s, ""
-	}
-	if uint32(s.Quality)>>30 == 3 { // not a severity
-		s.Quality = point.Bad
 		return s, ""
 	}
 	var q point.Quality
@@ -116,10 +148,11 @@ func (it *item) value(d *ua.DataValue) (v point.Value, q point.Quality, why stri
 	case []byte:
 		return it.sized(point.OfBytes(x))
 	case time.Time:
-		if x.IsZero() {
+		t, ok := unixTime(x)
+		if !ok {
 			return v, point.BadOutOfRange, ""
 		}
-		return point.OfTime(x.UnixNano()), point.Good, ""
+		return point.OfTime(t), point.Good, ""
 	}
 	return mismatch("something unknown")
 }

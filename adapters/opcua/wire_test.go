@@ -43,7 +43,7 @@ func someFrames() [][]byte {
 		open.frame(1), bareFrame(frameClose, 1), attachFrame(1, 7, everyType()), machineFrame(frameDetach, 1, 7), machineFrame(frameRefresh, 1, 7),
 		linkFrame{machine: 1, up: true, grade: point.Encrypted, mechanism: "m", peer: "p", reconnect: true}.frame(3),
 		linkFrame{machine: 1, quality: point.BadTimeout, why: "because"}.frame(3),
-		samples.done(), statusFrame{1, 2, "why"}.frame(3), revisedFrame{1, 2, time.Second, 2 * time.Second}.frame(3),
+		samples.done(), statusFrame{1, 2, "why"}.frame(3), revisedFrame{1, 2, time.Second, 2 * time.Second, 1}.frame(3),
 		lostFrame{1, 2, 3}.frame(3), bareFrame(framePing, 0), bareFrame(frameClosed, 3),
 	}
 }

@@ -140,10 +140,12 @@ func parseStatus(p *parser) (statusFrame, error) {
 }
 
 // revisedFrame says how often the server looks at a point and tells of it, where
-// that is more slowly than was asked for. Zeros: it is not any more.
+// that is more slowly than was asked for or it keeps too few values in between.
+// Zeros: it is not any more.
 type revisedFrame struct {
 	machine, point       uint32
 	sampling, publishing time.Duration
+	queue                uint32 // values that it keeps, where they are too few; 0: enough
 }
 
 func (r revisedFrame) frame(endpoint uint32) []byte {
@@ -152,11 +154,12 @@ func (r revisedFrame) frame(endpoint uint32) []byte {
 	p.u32(r.point)
 	p.i64(int64(r.sampling))
 	p.i64(int64(r.publishing))
+	p.u32(r.queue)
 	return p.done()
 }
 
 func parseRevised(p *parser) (revisedFrame, error) {
-	r := revisedFrame{machine: p.u32(), point: p.u32(), sampling: time.Duration(p.i64()), publishing: time.Duration(p.i64())}
+	r := revisedFrame{machine: p.u32(), point: p.u32(), sampling: time.Duration(p.i64()), publishing: time.Duration(p.i64()), queue: p.u32()}
 	p.need(r.sampling >= 0 && r.publishing >= 0)
 	return r, p.end()
 }

@@ -22,6 +22,7 @@ const (
 	stackLimit  = 32 << 20
 	sendLimit   = 4 << 20 // what may wait for the pool
 	beatEvery   = 5 * time.Second
+	lastWords   = 3 * time.Second // that a worker has after its stdin ended
 )
 
 // IsWorker tells whether the program was executed as a worker. Every program
@@ -76,9 +77,21 @@ func (w *worker) run(stdin io.Reader, stdout io.Writer) error {
 	writer.Go(func() { beat(ctx, w.out, beatEvery) })
 	err := w.follow(ctx, bufio.NewReader(stdin))
 	cancel()
-	w.wait.Wait()
-	w.out.close()
-	writer.Wait()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		w.wait.Wait()
+		w.out.close()
+		writer.Wait()
+	}()
+	// What a server made spin is left behind: with the process it ends, and so do
+	// the key and the password that it holds.
+	late := time.NewTimer(lastWords)
+	defer late.Stop()
+	select {
+	case <-over:
+	case <-late.C:
+	}
 	return err
 }
 

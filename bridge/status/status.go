@@ -72,6 +72,7 @@ type Machine struct {
 	Withheld  []Withheld     `json:"withheld,omitempty"`
 	Unread    []Unread       `json:"unread,omitempty"`
 	Samples   Samples        `json:"samples"`
+	Field     Field          `json:"field"`
 	Last      time.Time      `json:"last,omitzero"` // when the last samples came
 }
 
@@ -86,6 +87,27 @@ type Withheld struct {
 type Unread struct {
 	Point  string `json:"point"`
 	Status string `json:"status"`
+}
+
+// Field is what came, and did not come, from a machine before it was a sample:
+// counted since its source was made.
+type Field struct {
+	Reconnects uint64 `json:"reconnects,omitempty"` // connections after the first
+	Deaths     uint64 `json:"deaths,omitempty"`     // of the worker process that reads it
+	Alone      bool   `json:"alone,omitempty"`      // it has a worker of its own, because one died under it
+	Faults     uint64 `json:"faults,omitempty"`     // requests without a useful answer
+	LeftOut    uint64 `json:"left_out,omitempty"`   // samples or polls that were too many to be taken
+	Missed     uint64 `json:"missed,omitempty"`     // values or messages that the machine or the network lost
+	Refused    uint64 `json:"refused,omitempty"`    // points or addresses that are not read now
+	Slow       []Slow `json:"slow,omitempty"`       // points of which it gives less than was asked for
+}
+
+// Slow is a point of which a machine gives less than was asked for.
+type Slow struct {
+	Point      string  `json:"point"`
+	Sampling   float64 `json:"sampling_seconds"`   // how often it looks
+	Publishing float64 `json:"publishing_seconds"` // how often it tells
+	Queue      uint32  `json:"queue,omitempty"`    // values that it keeps in between, where they are too few
 }
 
 // Samples counts what became of a machine's samples since the start.

@@ -29,6 +29,7 @@ type OPCUAOptions struct {
 	CounterEvery time.Duration    // the counters move; default 500 ms, negative: only by Count
 	Now          func() time.Time // default time.Now
 	Load         int              // that many more nodes s=Load.0 …, which change every second, for benchmarks
+	Record       int              // values that History keeps of each point; default none
 }
 
 // OPCUA is a simulated OPC UA endpoint with machines behind it. It offers
@@ -51,6 +52,7 @@ type OPCUA struct {
 	frozen   bool
 	still    bool
 	writes   int
+	mood     OPCUAMood
 	numbers  uint32 // of subscriptions and items
 	subs     map[uint32]*subscription
 	requests map[string][]publishRequest // session → for news, in order
@@ -85,7 +87,7 @@ func StartOPCUA(o OPCUAOptions) (*OPCUA, error) {
 		subs: map[uint32]*subscription{}, requests: map[string][]publishRequest{},
 	}
 	for i := range o.Machines {
-		m := newMachine(fmt.Sprintf("%s-%d", o.Name, i+1), i+1, o.Now(), o.PayloadEvery)
+		m := newMachine(fmt.Sprintf("%s-%d", o.Name, i+1), i+1, o.Now(), o.PayloadEvery, o.Record)
 		m.mixer = true
 		p.machines = append(p.machines, m)
 		p.populate(m)

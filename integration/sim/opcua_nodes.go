@@ -19,12 +19,15 @@ type simNode struct {
 	last    any
 	given   uint64    // how often a value was given out
 	read    time.Time // of the value that a read gave, until the next notification
+	history *history
+
+	encrypted func(b []byte) bool // whether the device did that to its payload
 }
 
 // populate adds the nodes of one machine: s=mixer-1.State and so on.
 func (p *OPCUA) populate(m *machine) {
 	add := func(name string, fast bool, value func(time.Time) any) *simNode {
-		n := &simNode{value: value, fast: fast, changed: m.start}
+		n := &simNode{value: value, fast: fast, changed: m.start, history: m.record(pointOf(name)), encrypted: m.payload.encrypted}
 		p.nodes[m.name+"."+name] = n
 		return n
 	}
@@ -60,7 +63,7 @@ func (p *OPCUA) give(n *simNode) *ua.DataValue {
 	defer p.mu.Unlock()
 	value := p.notice(n)
 	if value.raw != nil {
-		n.given++
+		n.sent(n.changed, value.raw)
 		n.read = n.changed
 		n.note(value.raw)
 	}
@@ -75,7 +78,7 @@ func (p *OPCUA) gave(one notice) {
 		return
 	}
 	if !n.read.Equal(one.value.SourceTimestamp) {
-		n.given++
+		n.sent(one.value.SourceTimestamp, one.raw)
 	}
 	n.read = time.Time{}
 	n.note(one.raw)

@@ -26,6 +26,9 @@ func (p *OPCUA) publish(ctx context.Context, s *subscription) {
 			if answer == nil {
 				break
 			}
+			if number == 0 {
+				continue // lost
+			}
 			err := s.channel.SendResponseWithContext(ctx, number, answer)
 			p.mu.Lock()
 			s.sending = false
@@ -53,7 +56,6 @@ func (p *OPCUA) next(s *subscription, ticked bool) (number uint32, answer *ua.Pu
 		return 0, nil
 	}
 	r := requests[0]
-	p.requests[s.session] = requests[1:]
 	message := &ua.NotificationMessage{SequenceNumber: s.sequence + 1, PublishTime: time.Now(), NotificationData: []*ua.ExtensionObject{}}
 	n := len(s.waiting)
 	if s.most > 0 {
@@ -61,8 +63,12 @@ func (p *OPCUA) next(s *subscription, ticked bool) (number uint32, answer *ua.Pu
 	}
 	if n > 0 {
 		change := &ua.DataChangeNotification{DiagnosticInfos: []*ua.DiagnosticInfo{}}
+		lost := p.swallow(s.waiting[:n])
 		for _, one := range s.waiting[:n] {
 			one.item.waiting--
+			if lost {
+				continue
+			}
 			p.gave(one)
 			change.MonitoredItems = append(change.MonitoredItems, &ua.MonitoredItemNotification{ClientHandle: one.item.handle, Value: one.value})
 		}
@@ -71,7 +77,11 @@ func (p *OPCUA) next(s *subscription, ticked bool) (number uint32, answer *ua.Pu
 		data.UpdateMask()
 		message.NotificationData = append(message.NotificationData, data)
 		s.sequence++ // that of a message without values is that of the next one
+		if lost {
+			return 0, &ua.PublishResponse{}
+		}
 	}
+	p.requests[s.session] = requests[1:]
 	s.quiet, s.sending = 0, true
 	return r.number, &ua.PublishResponse{
 		ResponseHeader: headerFor(r.handle), SubscriptionID: s.id, MoreNotifications: len(s.waiting) > 0,

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -69,7 +70,7 @@ func (p *OPCUA) handleSubscriptions(ctx context.Context, s *server.Server) {
 		})
 	}
 	handle(id.CreateSubscriptionRequest_Encoding_DefaultBinary, func(sc *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
-		return p.subscribe(ctx, sc, r.(*ua.CreateSubscriptionRequest)), nil
+		return p.subscribe(ctx, sc, r.(*ua.CreateSubscriptionRequest))
 	})
 	handle(id.CreateMonitoredItemsRequest_Encoding_DefaultBinary, func(_ *uasc.SecureChannel, r ua.Request, _ uint32) (ua.Response, error) {
 		return p.monitor(r.(*ua.CreateMonitoredItemsRequest))
@@ -106,15 +107,18 @@ func headerFor(handle uint32) *ua.ResponseHeader {
 
 func sessionOf(r ua.Request) string { return r.Header().AuthenticationToken.String() }
 
-func (p *OPCUA) subscribe(ctx context.Context, sc *uasc.SecureChannel, r *ua.CreateSubscriptionRequest) ua.Response {
-	interval := max(10*time.Millisecond, time.Duration(r.RequestedPublishingInterval*float64(time.Millisecond)))
-	ctx, end := context.WithCancel(ctx)
+func (p *OPCUA) subscribe(ctx context.Context, sc *uasc.SecureChannel, r *ua.CreateSubscriptionRequest) (ua.Response, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.mood.Subscribe != ua.StatusOK {
+		return nil, p.mood.Subscribe
+	}
+	interval := max(10*time.Millisecond, time.Duration(r.RequestedPublishingInterval*float64(time.Millisecond)), p.mood.Publishing)
+	ctx, end := context.WithCancel(ctx)
 	p.numbers++
 	s := &subscription{
 		id: p.numbers, channel: sc, session: sessionOf(r), interval: interval,
-		keepAlive: int(max(1, r.RequestedMaxKeepAliveCount)), most: int(r.MaxNotificationsPerPublish),
+		keepAlive: int(max(1, r.RequestedMaxKeepAliveCount, p.mood.KeepAlive)), most: int(r.MaxNotificationsPerPublish),
 		end: end, wake: make(chan struct{}, 1), items: map[uint32]*monitored{},
 	}
 	p.subs[s.id] = s
@@ -122,7 +126,7 @@ func (p *OPCUA) subscribe(ctx context.Context, sc *uasc.SecureChannel, r *ua.Cre
 	return &ua.CreateSubscriptionResponse{
 		ResponseHeader: header(r), SubscriptionID: s.id, RevisedPublishingInterval: float64(interval) / float64(time.Millisecond),
 		RevisedLifetimeCount: r.RequestedLifetimeCount, RevisedMaxKeepAliveCount: uint32(s.keepAlive),
-	}
+	}, nil
 }
 
 // monitor adds items. Each begins with the value that its node has.
@@ -132,6 +136,9 @@ func (p *OPCUA) monitor(r *ua.CreateMonitoredItemsRequest) (ua.Response, error) 
 	s := p.subs[r.SubscriptionID]
 	if s == nil || s.session != sessionOf(r) {
 		return nil, ua.StatusBadSubscriptionIDInvalid
+	}
+	if status := p.refuses(r); status != ua.StatusOK {
+		return nil, status
 	}
 	var results []*ua.MonitoredItemCreateResult
 	for _, ask := range r.ItemsToCreate {
@@ -145,8 +152,15 @@ func (p *OPCUA) monitor(r *ua.CreateMonitoredItemsRequest) (ua.Response, error) 
 		p.numbers++
 		m := &monitored{id: p.numbers, handle: ask.RequestedParameters.ClientHandle, node: node}
 		s.items[m.id] = m
-		result.MonitoredItemID, result.RevisedQueueSize = m.id, maxWaiting
-		result.RevisedSamplingInterval = float64(s.interval) / float64(time.Millisecond)
+		result.MonitoredItemID, result.RevisedQueueSize = m.id, cmp.Or(p.mood.Queue, maxWaiting)
+		result.RevisedSamplingInterval = float64(max(s.interval, p.mood.Sampling)) / float64(time.Millisecond)
+		if p.mood.Queue > 0 { // as often as it was asked to
+			result.RevisedSamplingInterval = max(ask.RequestedParameters.SamplingInterval, float64(p.mood.Sampling)/float64(time.Millisecond))
+		}
+		if node == nil && p.mood.DeadClock {
+			delete(s.items, m.id)
+			continue
+		}
 		s.add(m, p.notice(node))
 	}
 	return &ua.CreateMonitoredItemsResponse{ResponseHeader: header(r), Results: results, DiagnosticInfos: []*ua.DiagnosticInfo{}}, nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/server"
@@ -29,17 +30,26 @@ func (p *OPCUA) Served(machine, point string) []uint32 {
 // consumer has to have. A value that a read gave, and then the subscription that
 // begins with it, counts once. The point is called as in the mapping file.
 func (p *OPCUA) Given(machine, point string) uint64 {
-	var node strings.Builder
-	for _, word := range strings.Split(point, "-") {
-		node.WriteString(strings.ToUpper(word[:1]) + word[1:])
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := p.nodes[machine+"."+node.String()]
-	if n == nil {
-		panic("sim: there is no point " + point + " of " + machine)
+	for name, n := range p.nodes {
+		if of, node, _ := strings.Cut(name, "."); of == machine && pointOf(node) == point {
+			return n.given
+		}
 	}
-	return n.given
+	panic("sim: there is no point " + point + " of " + machine)
+}
+
+// pointOf is what the mapping file calls a node: public-counter for PublicCounter.
+func pointOf(node string) string {
+	var point strings.Builder
+	for i, r := range node {
+		if unicode.IsUpper(r) && i > 0 {
+			point.WriteByte('-')
+		}
+		point.WriteRune(unicode.ToLower(r))
+	}
+	return point.String()
 }
 
 // Payloads gives every different payload that was given out, in order.
