@@ -12,30 +12,35 @@ import (
 
 // accept keeps what the configuration was held against, before anything of it is
 // used. It has the state folder for itself, and looks once more: another process
-// may have accepted something since the configuration was read.
-func (g *Gateway) accept() error {
-	a := g.config.Approved
-	if a == nil {
+// may have accepted something since the configuration was read. Where the folder
+// cannot keep anything new, what was accepted before goes on.
+func (g *Gateway) accept(o *Options) error {
+	if g.config.Approved == nil {
 		return errors.New("nobody approved the configuration: policy and trust file take effect with the signatures of their approvers only")
 	}
 	store, err := approval.Open(g.config.State)
 	if err != nil {
 		return err
 	}
-	if a.Change != nil {
-		changed, err := store.Change(a.Change)
-		if err != nil {
-			return err
-		}
-		if changed {
-			s := store.Set()
-			g.happened("approvers-changed", fmt.Sprintf("revision %d: %d of %s", s.Revision, s.Threshold, strings.Join(s.Names(), ", ")))
-		}
+	keep := o.keep
+	if keep == nil {
+		keep = (*approval.Store).Keep
 	}
 	before := store.Accepted()
-	if _, err := store.Keep(a.Policy, a.Trust); err != nil {
-		return fmt.Errorf("cannot accept policy and trust file: %w", err)
+	err = g.accepts(store, keep)
+	if errors.Is(err, approval.ErrNotKept) && o.Again != nil {
+		notKept := err
+		if g.config, o.Problems = o.Again(notKept); g.config == nil || g.config.Approved == nil {
+			return fmt.Errorf("%w; make room in %s, or make it writable, and start again: nothing was accepted before that could go on", notKept, o.Config.State)
+		}
+		if store, err = approval.Open(g.config.State); err == nil {
+			err = g.accepts(store, keep) // nothing is new now
+		}
 	}
+	if err != nil {
+		return err
+	}
+	a := g.config.Approved
 	after := store.Accepted()
 	if after.PolicyRevision != before.PolicyRevision {
 		g.happened("policy-accepted", fmt.Sprintf("revision %d, signed by %s", after.PolicyRevision, strings.Join(a.PolicyBy, ", ")))
@@ -51,6 +56,25 @@ func (g *Gateway) accept() error {
 		names := strings.Join(u.Points, ",")
 		g.logger.Warn("points leave less openly than their file says", "machine", u.Machine, "points", names, "why", u.Why)
 		g.events.write(stream.Event{Name: "points-not-approved", Machine: u.Machine, Point: names, Text: u.Why})
+	}
+	return nil
+}
+
+// accepts writes what is new.
+func (g *Gateway) accepts(store *approval.Store, keep keeping) error {
+	a := g.config.Approved
+	if a.Change != nil {
+		changed, err := store.Change(a.Change)
+		if err != nil {
+			return err
+		}
+		if changed {
+			s := store.Set()
+			g.happened("approvers-changed", fmt.Sprintf("revision %d: %d of %s", s.Revision, s.Threshold, strings.Join(s.Names(), ", ")))
+		}
+	}
+	if _, err := keep(store, a.Policy, a.Trust); err != nil {
+		return fmt.Errorf("cannot accept policy and trust file: %w", err)
 	}
 	return nil
 }

@@ -74,7 +74,7 @@ func TestWhatAMachineFileSaysLaterIsNotApproved(t *testing.T) {
 	assert.Equal(t, "nameplate", events[0].Point)
 	assert.Equal(t, "address is holding/200, and holding/220 was signed", events[0].Text)
 	assert.Equal(t, "nothing was signed for this point", events[1].Text)
-	assert.Equal(t, "type is bytes[200], and bytes[240] was signed", events[2].Text)
+	assert.Equal(t, `type is "bytes[200] changes-with holding/499", and "bytes[240] changes-with holding/499" was signed`, events[2].Text)
 	got := p.read()
 	got.lossless(t)
 	assert.NotEmpty(t, got.samples["press-1/nameplate"])

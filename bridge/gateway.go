@@ -22,6 +22,7 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/stream"
 	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy"
+	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
 // How long the parts of a shutdown may take. Together they stay below 8 s.
@@ -38,7 +39,16 @@ type Options struct {
 	Logger   *slog.Logger     // nil: none
 	Now      func() time.Time // nil: time.Now
 	Version  string
+	// Again reads the configuration once more where the state folder cannot keep
+	// what is new in it, with what was accepted before: configs.Options.NotKept. The
+	// configuration is nil where nothing was. Nil: such a start ends.
+	Again func(notKept error) (*configs.Config, []configs.Problem)
+
+	keep keeping // nil: that of the store
 }
+
+// keeping accepts a policy and a trust file: [approval.Store.Keep].
+type keeping func(s *approval.Store, policyFile, trustFile approval.Copy) (changed bool, err error)
 
 // Gateway is one running gateway. Make it with [New], then call [Gateway.Run]
 // once.
@@ -85,7 +95,7 @@ func New(o Options) (_ *Gateway, err error) {
 	if g.events, err = openEventLog(g.config.State, g.logger, g.now); err != nil {
 		return nil, err
 	}
-	if err = g.accept(); err != nil {
+	if err = g.accept(&o); err != nil {
 		return nil, err
 	}
 	if err = g.buildCommitter(o.Keys); err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/bridge/keystore"
 )
 
 // ErrInUse means that another process has the state folder.
@@ -24,28 +25,53 @@ func lockState(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the state folder: %w", err)
 	}
+	if err := keystore.Guard(dir); err != nil {
+		return nil, err
+	}
 	path := filepath.Join(dir, "lock")
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", path, err)
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		pid, _ := os.ReadFile(path)
+		holder, _ := os.ReadFile(path)
 		_ = f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("state folder %s: %w (process %s); stop it, or give this one a folder of its own", dir, ErrInUse, strings.TrimSpace(string(pid)))
+			return nil, fmt.Errorf("state folder %s: %w%s; stop it, or give this one a folder of its own", dir, ErrInUse, lockedBy(string(holder)))
 		}
 		return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 	}
 	err = f.Truncate(0)
 	if err == nil {
-		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+" "+processes()+"\n"), 0)
 	}
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return f, nil
+}
+
+// lockedBy says which process has the lock, as far as its number means anything
+// here: each container counts its own.
+func lockedBy(holder string) string {
+	pid, where, _ := strings.Cut(strings.TrimSpace(holder), " ")
+	switch {
+	case pid == "" || where == "":
+		return ""
+	case where != processes():
+		return " (in another container, or outside of this one)"
+	}
+	return " (process " + pid + ")"
+}
+
+// processes names the processes that this one can see.
+func processes() string {
+	name, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return "unknown"
+	}
+	return name
 }
 
 // nextStart raises the start counter. It is on disk before it is used: a start
@@ -67,7 +93,12 @@ func nextStart(dir string, seen uint64) (start uint64, behind bool, err error) {
 	}
 	behind = n < seen
 	n = max(n, seen) + 1
-	if err := writeDurably(path, []byte(strconv.FormatUint(n, 10)+"\n")); err != nil {
+	b = []byte(strconv.FormatUint(n, 10) + "\n")
+	err = writeDurably(path, b)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+		err = errors.Join(os.Remove(path+".new"), overwrite(path, b))
+	}
+	if err != nil {
 		return 0, false, fmt.Errorf("cannot write the start counter: %w", err)
 	}
 	return n, behind, nil
@@ -90,6 +121,17 @@ func writeDurably(path string, b []byte) error {
 		return err
 	}
 	return syncFolder(filepath.Dir(path))
+}
+
+// overwrite writes a few bytes over those of a file, for which a full disk has
+// room: they are one sector, which a power cut leaves old or new.
+func overwrite(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	return errors.Join(err, f.Truncate(int64(len(b))), f.Sync(), f.Close())
 }
 
 // syncFolder makes the names in a folder durable.

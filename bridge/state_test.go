@@ -38,6 +38,17 @@ func TestStartCounterBehindTheOutbox(t *testing.T) {
 	}
 }
 
+// A full disk has room for the next number.
+func TestStartCounterIsOverwritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "start")
+	require.Error(t, overwrite(path, []byte("10\n")), "there is none to write over")
+	require.NoError(t, os.WriteFile(path, []byte("  9\n\n"), 0o600))
+	require.NoError(t, overwrite(path, []byte("10\n")))
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "10\n", string(b))
+}
+
 func TestUnreadableQuarantineDoesNotStopAStart(t *testing.T) {
 	t.Parallel()
 	p := newPlant(t, natstest.Options{}, nil)

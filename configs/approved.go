@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/fieldseal/fieldseal/policy"
 	"github.com/fieldseal/fieldseal/policy/approval"
@@ -139,7 +140,25 @@ func (l *loader) named(kind approval.Kind, n node) *source {
 	}
 	s.path, s.copy.File = d.f.path, d.content
 	l.judge(s)
+	if l.notKept != nil && s.err == nil && s.approval != nil {
+		if accepted, last, ok := l.approvals.Last(kind); ok && accepted.Digest() == s.approval.Digest() {
+			s.copy = last
+		} else {
+			s.err = &notKept{l.notKept}
+		}
+	}
 	return s
+}
+
+// notKept is why something that is signed cannot be accepted.
+type notKept struct{ why error }
+
+func (e *notKept) Error() string {
+	why := e.why.Error()
+	if _, cause, ok := strings.Cut(why, approval.ErrNotKept.Error()+": "); ok {
+		why = cause
+	}
+	return "it is signed, and cannot be kept in the state folder, so that it does not take effect: " + why
 }
 
 // judge reads the approval of a file. What was accepted stays accepted, whoever
@@ -198,6 +217,9 @@ func (l *loader) last(s *source) *source {
 // refusal says why a file does not take effect, and what to do.
 func (s *source) refusal(f *file, goesOn string) Problem {
 	p := Problem{File: f.path, Fatal: true, What: s.err.Error() + goesOn, Instead: "have it signed: fieldseal policy sign"}
+	if _, ok := errors.AsType[*notKept](s.err); ok {
+		p.Instead = "make it writable, or make room there, and start again"
+	}
 	if errors.Is(s.err, approval.ErrOlder) || errors.Is(s.err, approval.ErrSameRevision) {
 		p.What, p.Instead = split(s.err)
 		p.What += goesOn
@@ -218,7 +240,10 @@ func (l *loader) nextApprovers(folder string, a *Approved) {
 	if err == nil {
 		var next *approval.Store
 		var changed bool
-		if next, changed, err = l.approvals.With(b); err == nil {
+		if next, changed, err = l.approvals.With(b); err == nil && changed && l.notKept != nil {
+			err = &notKept{l.notKept}
+		}
+		if err == nil {
 			if changed {
 				l.approvals, a.Change = next, b
 			}
@@ -226,6 +251,9 @@ func (l *loader) nextApprovers(folder string, a *Approved) {
 		}
 	}
 	p := Problem{File: path, What: err.Error(), Instead: "have it signed by those who are pinned, or remove it: they stay"}
+	if _, ok := errors.AsType[*notKept](err); ok {
+		p.Instead = "make it writable, or make room there, and start again"
+	}
 	l.problems = append(l.problems, p)
 	a.Refused = append(a.Refused, Refused{"approvers", p})
 }
@@ -233,57 +261,101 @@ func (l *loader) nextApprovers(folder string, a *Approved) {
 // said gives what a machine's file says, as it is signed.
 func (m *Machine) said() approval.Machine {
 	out := approval.Machine{Name: m.Name, Endpoint: m.Endpoint(), Points: make([]approval.Point, len(m.Points))}
+	unit := m.Device()
+	if m.OPCUA != nil { // another server at the same address is another device
+		unit = "sha256:" + hex.EncodeToString(m.OPCUA.Endpoint.ServerSHA256[:])
+	}
 	for i := range m.Points {
 		p := &m.Points[i]
-		out.Points[i] = approval.Point{Policy: p.Point, Unit: m.Device(), Address: p.At, Type: p.Type}
+		out.Points[i] = approval.Point{Policy: p.Point, Unit: unit, Address: p.At, Type: p.Type}
+		if m.Modbus != nil && m.Modbus.Points[i].ChangesWith != nil { // when a point is read says something of the register that decides it
+			out.Points[i].Type += " changes-with " + m.Modbus.Points[i].ChangesWith.String()
+		}
 	}
 	return out
 }
 
 // judged is what was approved of a machine.
 type judged struct {
-	said approval.Machine
-	whys []string // why a point is not as the file says; empty where it is
+	said     approval.Machine
+	whys     []string // why a point is not as the file says; empty where it is
+	stricter []string // the level that the file gives it and nobody signed, where that is a stricter one
 }
 
 // hold gives the points of a machine the levels that they have once everything
 // that nobody signed is gone from them.
 func (l *loader) hold(r *machineReader, gateway string, p *policy.Policy, a *approval.Approval) {
-	j := judged{said: r.m.said(), whys: make([]string, len(r.m.Points))}
+	n := len(r.m.Points)
+	j := judged{r.m.said(), make([]string, n), make([]string, n)}
 	if !l.draft && p != nil {
-		var points []policy.Point
-		points, j.whys = a.Judge(gateway, j.said, p)
+		points, verdicts := a.Judge(gateway, j.said, p)
 		for i := range points {
 			r.m.Points[i].Point = points[i]
-		}
-		if a == nil { // that is said of the policy
-			j.whys = make([]string, len(points))
+			if a != nil { // that nothing is signed is said of the policy
+				j.whys[i], j.stricter[i] = verdicts[i].Refused, verdicts[i].Stricter
+			}
 		}
 	}
 	l.judged[r] = j
 }
 
-// unapproved notes the points that nobody signed as the machine's file has them.
+// unapproved notes the points that nobody signed as the machine's file has them:
+// those that leave otherwise, and those whose label is stricter than anybody asked
+// for.
 func (d *decisions) unapproved(m *decided) {
-	groups := map[string][]string{}
-	var order []string
-	for i, why := range d.l.judged[m.machineReader].whys {
-		if why == "" {
-			continue
-		}
-		if groups[why] == nil {
-			order = append(order, why)
-		}
-		groups[why] = append(groups[why], m.points[i].Name)
-	}
-	for _, why := range order {
-		points := groups[why]
+	const sign = "raise the policy's revision and have it signed: fieldseal policy sign"
+	j := d.l.judged[m.machineReader]
+	m.groups(j.whys, func(points []string, why string) {
 		d.l.unapproved = append(d.l.unapproved, Unapproved{m.m.Name, slices.Clone(points), why})
-		key, verb := "sensitivity", " do"
+		verb, like := " do", "like points that nobody labelled"
 		if len(points) == 1 {
 			verb = " does"
 		}
-		m.place(points[0], key).note(some(points)+verb+" not leave as this file says, but like points that nobody labelled: "+why,
-			"raise the policy's revision and have it signed: fieldseal policy sign")
+		if level := d.common(m, points); level != d.policy.Default {
+			like = "as " + level
+		}
+		m.place(points[0], "sensitivity").note(some(points)+verb+" not leave as this file says, but "+like+": "+why, sign)
+	})
+	m.groups(j.stricter, func(points []string, level string) {
+		verb, it := " have", "them"
+		if len(points) == 1 {
+			verb, it = " has", "it"
+		}
+		m.place(points[0], "sensitivity").note(some(points)+verb+" level "+quote(level)+", which is stricter than what was signed, and binds nobody who takes the label away again",
+			"to keep "+it+" so, "+sign)
+	})
+}
+
+// groups gathers the points of a machine that have the same said of them.
+func (m *decided) groups(said []string, each func(points []string, what string)) {
+	groups := map[string][]string{}
+	var order []string
+	for i, what := range said {
+		if what == "" {
+			continue
+		}
+		if groups[what] == nil {
+			order = append(order, what)
+		}
+		groups[what] = append(groups[what], m.points[i].Name)
 	}
+	for _, what := range order {
+		each(groups[what], what)
+	}
+}
+
+// common gives the level that points have, where it is the same for all of them,
+// and else the default.
+func (d *decisions) common(m *decided, points []string) string {
+	level := ""
+	for i := range m.points {
+		if !slices.Contains(points, m.points[i].Name) {
+			continue
+		}
+		if level != "" && level != m.best[i].Level {
+			return d.policy.Default
+		}
+		level = m.best[i].Level
+	}
+	return level
 }

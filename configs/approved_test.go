@@ -61,7 +61,7 @@ func (o *office) sign(what string, by ...approval.Secret) {
 	c, problems := Load(o.path("gateway.yaml"), options)
 	require.NotNil(o.t, c, problems)
 	for path, text := range map[string]string{
-		c.PolicyFile: approval.OfPolicy(&c.Policy, c.Table()).Text(),
+		c.PolicyFile: approval.OfPolicy(&c.Policy, c.Trust.Revision, c.Table()).Text(),
 		c.TrustFile:  c.Trust.Approval().Text(),
 	} {
 		if !strings.Contains(what, strings.TrimSuffix(filepath.Base(path), ".yaml")) {
@@ -163,7 +163,10 @@ func TestPolicyAndTrustBelongTogether(t *testing.T) {
 	}{
 		{"both new", func(o *office) { newPolicy(o); newTrust(o) }, "policy trust", 18, 5, nil},
 		{"policy not signed", func(o *office) { newPolicy(o); newTrust(o) }, "trust", 17, 5, []string{"policy.yaml: " + "what was signed is another file"}},
-		{"trust not signed", func(o *office) { newPolicy(o); newTrust(o) }, "policy", 18, 4, []string{"trust.yaml: what was signed is another file"}},
+		{"trust not signed", func(o *office) { newPolicy(o); newTrust(o) }, "policy", 17, 4, []string{
+			"policy.yaml: it was signed together with revision 5 of the trust file, and this is revision 4; carry both, with their notes (revision 17 goes on)",
+			"trust.yaml: what was signed is another file",
+		}},
 		{"neither signed", func(o *office) { newPolicy(o); newTrust(o) }, "", 17, 4, []string{"policy.yaml: what was", "trust.yaml: what was"}},
 		{"a recipient comes and goes", rename, "policy trust", 18, 5, nil},
 		{"policy needs the trust file that is not signed", rename, "policy", 17, 4, []string{
@@ -245,7 +248,7 @@ func TestNotesThatSayMore(t *testing.T) {
 	o.edit("policy.yaml", "revision: 17", "revision: 18")
 	o.edit("trust.yaml", "revision: 4", "revision: 5")
 	draft, _ := Load(o.path("gateway.yaml"), at("2026-11-22"))
-	says := approval.OfPolicy(&draft.Policy, draft.Table())
+	says := approval.OfPolicy(&draft.Policy, draft.Trust.Revision, draft.Table())
 	says.Levels[1].To = []string{"engineering"}
 	trust := draft.Trust.Approval()
 	trust.Recipients[0].Only = []string{"pump/*"}

@@ -112,7 +112,7 @@ func (d *decisions) connection(m *decided) {
 	stopped := map[string][]string{}
 	for i, decision := range m.real {
 		l, ok := d.policy.Level(decision.Level)
-		if !ok || decision.Treatment != policy.Withheld || l.Send == policy.SendWithheld {
+		if !ok || decision.Treatment != policy.Withheld || l.Send == policy.SendWithheld || m.points[i].Withheld != "" {
 			continue
 		}
 		name := m.points[i].Name

@@ -131,7 +131,31 @@ func (l *loader) follow(n node) *document {
 		n.wrong(cannotRead(name, err))
 		return nil
 	}
+	if !isPrintable(name) {
+		n.wrong(oddName())
+		return nil
+	}
 	return &document{&file{path: path, fatal: true, problems: &l.problems}, b}
+}
+
+// oddName refuses a file whose name terminals and logs cannot be shown as it is.
+func oddName() (what, instead string) {
+	return "the file's name holds characters that do not print", "give it a name of letters, digits and dashes"
+}
+
+// read reads a file that a pattern found; nil, and a problem, where that fails.
+func (f *file) read() *document {
+	if !isPrintable(f.path) {
+		f.machine = strings.Trim(strconv.QuoteToASCII(f.machine), `"`) // it becomes part of names
+		f.refuse(oddName())
+		return nil
+	}
+	b, err := readFile(f.path)
+	if err != nil {
+		f.refuse("cannot be read: "+err.Error(), "")
+		return nil
+	}
+	return &document{f, b}
 }
 
 func cannotRead(name string, err error) (what, instead string) {

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"encoding/base64"
 	"net"
 	"net/netip"
 	"path"
@@ -52,6 +53,7 @@ func (l *loader) gateway(d *document) *Config {
 		c.State = d.f.beside(s)
 	}
 	c.Keystore = keystore(m.need("keystore", "write keystore: {unlock: \"credential:keystore\"}"))
+	l.unlock = c.Keystore.Credential
 	l.readLines(m.get("lines"))
 	c.Uplinks = l.uplinks(m.need("uplinks", "write a list with one uplink"))
 	c.Outbox = outbox(m.need("outbox", "write outbox: {max_size: 512MiB, max_age: 7d, when_full: drop-oldest}"))
@@ -98,6 +100,14 @@ func (l *loader) enrolled(n node, name string, t *Trust) {
 	case !g.Until.IsZero() && !l.now().Before(g.Until):
 		n.note("the trust file lists the gateway "+quote(name)+" until "+lastDay(g.Until)+", which is past",
 			"receivers refuse what it signs: write a later day there")
+	}
+}
+
+// ownKey checks that receivers will accept what the gateway signs.
+func (l *loader) ownKey(f *file, name string, t *Trust) {
+	if g, ok := t.Gateways[name]; ok && l.own != nil && g.SigningKey != nil && !g.SigningKey.Equal(l.own) {
+		f.refuse("it gives "+name+" another signing key than its keystore has, so that nobody would accept its messages",
+			`write signing_key: "ed25519:`+base64.StdEncoding.EncodeToString(l.own)+`"`)
 	}
 }
 

@@ -16,6 +16,7 @@
 package configs
 
 import (
+	"crypto/ed25519"
 	"time"
 
 	"github.com/fieldseal/fieldseal/policy"
@@ -31,6 +32,12 @@ type Options struct {
 	// Draft takes everything as if it were signed, without a look at signatures:
 	// to check what is to be signed. A gateway does not run with it.
 	Draft bool
+	// Own is the gateway's public signing key. A trust file that gives it another
+	// one is of no use. Nil: it is not known, and not compared.
+	Own ed25519.PublicKey
+	// NotKept says why the state folder cannot keep anything new: what was accepted
+	// goes on then. Nil: it can.
+	NotKept error
 }
 
 // Config is one gateway's configuration.
@@ -57,7 +64,7 @@ type Config struct {
 // once, in the order of files and lines. The configuration is nil where one of
 // them is [Fatal].
 func Load(path string, o Options) (*Config, []Problem) {
-	l := &loader{now: o.Now, approvals: o.Approvals, draft: o.Draft, judged: map[*machineReader]judged{}}
+	l := &loader{now: o.Now, approvals: o.Approvals, draft: o.Draft, own: o.Own, notKept: o.NotKept, judged: map[*machineReader]judged{}}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -112,10 +119,13 @@ type loader struct {
 
 	approvals  *approval.Store
 	draft      bool              // as if all were signed
+	own        ed25519.PublicKey // of the gateway; nil: unknown
+	notKept    error             // why nothing new can be accepted
 	keys       map[string][]byte // by digest, in place of key files; nil: read those
 	judged     map[*machineReader]judged
 	unapproved []Unapproved
 
-	lines map[string]*line
-	known map[string][]*template // by name
+	lines  map[string]*line
+	unlock string                 // the credential of the keystore, which is no password
+	known  map[string][]*template // by name
 }

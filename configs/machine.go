@@ -102,12 +102,11 @@ func (l *loader) machines(n node, p *policy.Policy, t *Trust) (readers []*machin
 	for _, path := range files {
 		name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
 		f := &file{path: path, machine: name, problems: &l.problems, wrong: &wrong}
-		b, err := readFile(path)
-		if err != nil {
-			f.refuse("cannot be read: "+err.Error(), "")
+		d := f.read()
+		if d == nil {
 			continue
 		}
-		of := l.machine(&document{f, b}, p, t)
+		of := l.machine(d, p, t)
 		if len(of) == 0 {
 			wrong++
 		}

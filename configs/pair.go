@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"fmt"
 	"path/filepath"
 	"time"
 
@@ -74,7 +75,7 @@ func (l *loader) pairUp(gateway node, policyFile, trustFile node, c *Config) *pa
 // read reads two files, and looks whether they belong together.
 func (l *loader) read(gateway node, name string, zone *time.Location, sources [2]*source) *pair {
 	p := &pair{sources: sources}
-	try := &loader{now: l.now, alone: l.alone, keys: sources[1].keys}
+	try := &loader{now: l.now, alone: l.alone, keys: sources[1].keys, own: l.own}
 	documents := [2]*document{}
 	for i, s := range sources {
 		f := &file{path: s.path, fatal: true, problems: &try.problems}
@@ -88,6 +89,7 @@ func (l *loader) read(gateway node, name string, zone *time.Location, sources [2
 	p.policy = try.policy(documents[0], zone, p.trust)
 	if p.trust != nil {
 		try.enrolled(gateway.into(&try.problems), name, p.trust)
+		try.ownKey(p.files[1], name, p.trust)
 	}
 	if whole := p.policy != nil && p.trust != nil && !Fatal(try.problems); whole {
 		for i, s := range sources {
@@ -95,7 +97,10 @@ func (l *loader) read(gateway node, name string, zone *time.Location, sources [2
 			switch {
 			case s.approval == nil:
 			case s.kind == approval.Policy:
-				err = s.approval.Matches(p.policy)
+				if err = s.approval.Matches(p.policy); err == nil && s.approval.LeastTrust > p.trust.Revision {
+					err = fmt.Errorf("it was signed together with revision %d of the trust file, and this is revision %d; carry both, with their notes",
+						s.approval.LeastTrust, p.trust.Revision)
+				}
 			default:
 				err = s.approval.MatchesTrust(p.trust.signed())
 			}

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Problem is one thing wrong with the configuration, and where.
@@ -23,7 +26,7 @@ type Problem struct {
 // String gives file:line:column: what is wrong; what to write instead.
 func (p Problem) String() string {
 	var s strings.Builder
-	s.WriteString(p.File)
+	s.WriteString(Printable(p.File))
 	if p.Line > 0 {
 		fmt.Fprintf(&s, ":%d:%d", p.Line, p.Column)
 	}
@@ -31,11 +34,46 @@ func (p Problem) String() string {
 	if p.Note {
 		s.WriteString("note: ")
 	}
-	s.WriteString(p.What)
+	s.WriteString(strings.ReplaceAll(Plain(p.What), "\n", `\n`))
 	if p.Instead != "" {
-		s.WriteString("; " + p.Instead)
+		s.WriteString("; " + Plain(p.Instead))
 	}
 	return s.String()
+}
+
+// Printable gives a path, or another word, as it can be shown: quoted where it
+// holds anything but printable characters. A name of a file may hold what a
+// terminal obeys, and line breaks that make another message out of one.
+func Printable(s string) string {
+	if isPrintable(s) {
+		return s
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+func isPrintable(s string) bool {
+	return utf8.ValidString(s) && strings.IndexFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
+}
+
+// Plain gives a text of some lines with all that does not print escaped.
+func Plain(s string) string {
+	if isPrintable(s) {
+		return s
+	}
+	var out strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '\n', unicode.IsPrint(r) && (r != utf8.RuneError || strings.HasPrefix(s[i:], string(utf8.RuneError))):
+			out.WriteRune(r)
+		case r == '\t':
+			out.WriteByte(' ')
+		case r == utf8.RuneError:
+			fmt.Fprintf(&out, `\x%02x`, s[i])
+		default:
+			out.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		}
+	}
+	return out.String()
 }
 
 // Error gives the same as String, so that a Problem is an error.

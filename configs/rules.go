@@ -136,8 +136,11 @@ func (d *decisions) devices() {
 			others = m.meets(readers[device])
 		}
 		for _, other := range others {
-			around := d.looser(m, other)
-			around = d.looser(other, m) || around
+			around := d.unsigned(m, other) || d.unsigned(other, m)
+			if !around {
+				around = d.looser(m, other)
+				around = d.looser(other, m) || around
+			}
 			if !around && m.m.Modbus != nil {
 				m.connect.note("the machine "+quote(other.m.Name)+" reads the same unit of the same address",
 					"a label there does not bind points here: give each register one sensitivity")
@@ -175,44 +178,74 @@ func (m *decided) meets(readers map[word][]*decided) (others []*decided) {
 	return others
 }
 
-// looser refuses a machine with points of looser levels than another one gives
-// to the same registers, and tells whether it did.
-func (d *decisions) looser(m, other *decided) bool {
-	theirs := map[word][]int{}
-	for i := range other.points {
-		for _, w := range other.words(i) {
-			theirs[w] = append(theirs[w], i)
-		}
-	}
-	first, with, count := -1, -1, 0
-	for i := range m.points {
-		k := slices.IndexFunc(m.words(i), func(w word) bool {
-			j := slices.IndexFunc(theirs[w], func(j int) bool {
-				a, b := m.best[i].Level, other.best[j].Level
-				return a != b && d.policy.Stricter(a, b) == b && !m.apart(i, other, j)
-			})
-			if j >= 0 && first < 0 {
-				first, with = i, theirs[w][j]
-			}
-			return j >= 0
-		})
-		if k >= 0 {
-			count++
-		}
-	}
+// unsigned refuses a machine that reads the same as another one, where only the
+// other one's points are as somebody signed them, and tells whether it did: a
+// file that is copied must not stop the one that was approved.
+func (d *decisions) unsigned(m, other *decided) bool {
+	i, j, count := m.clash(other, func(i, j int) bool {
+		return d.newcomer(m, i) != "" && d.newcomer(other, j) == "" && m.best[i].Level != other.best[j].Level && !m.apart(i, other, j)
+	})
 	if count == 0 {
 		return false
 	}
-	more := ""
-	if count > 1 {
-		more = " (and " + itoa(count-1) + " more)"
+	key, same := m.same()
+	m.place(m.points[i].Name, key).wrong("point "+quote(m.points[i].Name)+andMore(count)+" reads "+same+" as "+quote(other.points[j].Name)+" in "+Printable(other.m.File)+
+		", and only that one was signed so: "+d.newcomer(m, i),
+		"remove this file, or raise the policy's revision and have it signed: fieldseal policy sign")
+	return true
+}
+
+// clash gives the first of a machine's points that meet another machine's in
+// some way, and how many do.
+func (m *decided) clash(other *decided, how func(i, j int) bool) (first, with, count int) {
+	theirs := map[word][]int{}
+	for j := range other.points {
+		for _, w := range other.words(j) {
+			theirs[w] = append(theirs[w], j)
+		}
 	}
-	key, same := "at", "the same registers of the same machine"
+	for i := range m.points {
+		if slices.ContainsFunc(m.words(i), func(w word) bool {
+			k := slices.IndexFunc(theirs[w], func(j int) bool { return how(i, j) })
+			if k >= 0 && count == 0 {
+				first, with = i, theirs[w][k]
+			}
+			return k >= 0
+		}) {
+			count++
+		}
+	}
+	return first, with, count
+}
+
+// same gives the key that says what a point reads, and what it is that two read.
+func (m *decided) same() (key, same string) {
 	if m.m.OPCUA != nil {
-		key, same = "node", "the same node of the same server"
+		return "node", "the same node of the same server"
 	}
-	m.place(m.points[first].Name, key).wrong("point "+quote(m.points[first].Name)+more+" has level "+quote(m.best[first].Level)+" here, and "+quote(other.best[with].Level)+
-		" as "+quote(other.points[with].Name)+" in "+other.m.File+", which reads "+same,
+	return "at", "the same registers of the same machine"
+}
+
+func andMore(count int) string {
+	if count < 2 {
+		return ""
+	}
+	return " (and " + itoa(count-1) + " more)"
+}
+
+// looser refuses a machine with points of looser levels than another one gives
+// to the same registers, and tells whether it did.
+func (d *decisions) looser(m, other *decided) bool {
+	first, with, count := m.clash(other, func(i, j int) bool {
+		a, b := m.best[i].Level, other.best[j].Level
+		return a != b && d.policy.Stricter(a, b) == b && !m.apart(i, other, j)
+	})
+	if count == 0 {
+		return false
+	}
+	key, same := m.same()
+	m.place(m.points[first].Name, key).wrong("point "+quote(m.points[first].Name)+andMore(count)+" has level "+quote(m.best[first].Level)+" here, and "+quote(other.best[with].Level)+
+		" as "+quote(other.points[with].Name)+" in "+Printable(other.m.File)+", which reads "+same,
 		"give it the same sensitivity in both, or read it in one")
 	return true
 }
@@ -237,4 +270,9 @@ func (m *decided) apart(i int, other *decided, j int) bool {
 	}
 	a, b := m.m.Modbus.Points[i].Bit, other.m.Modbus.Points[j].Bit
 	return a >= 0 && b >= 0 && a != b
+}
+
+// newcomer says why a point is not as somebody signed it; empty where it is.
+func (d *decisions) newcomer(m *decided, i int) string {
+	return d.l.judged[m.machineReader].whys[i]
 }

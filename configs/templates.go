@@ -29,13 +29,9 @@ func (l *loader) templates(n node, p *policy.Policy, trust *Trust) {
 	l.known = map[string][]*template{}
 	files, _ := l.matching(n)
 	for _, path := range files {
-		f := &file{path: path, problems: &l.problems}
-		b, err := readFile(path)
-		if err != nil {
-			f.refuse("cannot be read: "+err.Error(), "")
-			continue
+		if d := (&file{path: path, problems: &l.problems}).read(); d != nil {
+			l.template(d, p, trust)
 		}
-		l.template(&document{f, b}, p, trust)
 	}
 }
 

@@ -139,6 +139,10 @@ func (p *Policy) treat(machine string, pt *Point, level int, rule string, negoti
 	l := &p.Levels[level]
 	d.Level = l.Name
 	passed := p.readableWithin(pt, l)
+	if pt.Withheld != "" {
+		d.Why = pt.Withheld
+		return d, until
+	}
 	if l.Send == SendWithheld {
 		d.Why = fmt.Sprintf("level %s sends nothing", l.Name)
 		return d, until

@@ -104,6 +104,7 @@ type Point struct {
 	Address     string   // canonical within the machine: equal addresses take the stricter level. Empty: unlike all others
 	Passthrough string   // declared format, empty where the device does not encrypt it
 	ReadableBy  []string // who the device encrypts it for
+	Withheld    string   // why nothing of it leaves, whatever its level; empty where something may
 }
 
 // Treatment is how a point leaves. The zero value seals.

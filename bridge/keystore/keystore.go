@@ -110,25 +110,50 @@ func Create(state, gateway string, credential []byte, now time.Time) (*Store, er
 		return nil, err
 	}
 	s := &Store{path: filepath.Join(state, fileName), key: credential, entries: make(map[string]entry)}
-	_, signing, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("cannot make the signing key: %w", err)
-	}
-	if err := s.putKey(Signing, KindSigning, signing, nil, now); err != nil {
-		return nil, err
-	}
-	for _, name := range []string{Outbox, MessageID} {
-		secret := make([]byte, 32)
-		_, _ = rand.Read(secret) // never fails (crypto/rand)
-		s.entries[name] = entry{Kind: KindSecret, Private: secret, Made: now.UTC()}
-	}
-	if err := s.MakeCertificate(Uplink, gateway, now); err != nil {
-		return nil, err
-	}
-	if err := s.MakeOPCUACertificate(OPCUAClient, gateway, now); err != nil {
+	if _, err := s.Complete(gateway, now); err != nil {
 		return nil, err
 	}
 	return s, s.Save()
+}
+
+// Complete makes the entries that every gateway has and this keystore, which an
+// earlier version made, has not. It gives their names, and touches no other one;
+// [Store.Save] keeps them.
+func (s *Store) Complete(gateway string, now time.Time) (made []string, err error) {
+	for _, e := range []struct {
+		name string
+		make func(name string) error
+	}{
+		{Signing, func(name string) error {
+			_, key, err := ed25519.GenerateKey(rand.Reader)
+			if err != nil {
+				return fmt.Errorf("cannot make the signing key: %w", err)
+			}
+			return s.putKey(name, KindSigning, key, nil, now)
+		}},
+		{Outbox, s.makeSecret(now)},
+		{MessageID, s.makeSecret(now)},
+		{Uplink, func(name string) error { return s.MakeCertificate(name, gateway, now) }},
+		{OPCUAClient, func(name string) error { return s.MakeOPCUACertificate(name, gateway, now) }},
+	} {
+		if _, ok := s.entries[e.name]; ok {
+			continue
+		}
+		if err := e.make(e.name); err != nil {
+			return nil, err
+		}
+		made = append(made, e.name)
+	}
+	return made, nil
+}
+
+func (s *Store) makeSecret(now time.Time) func(name string) error {
+	return func(name string) error {
+		secret := make([]byte, 32)
+		_, _ = rand.Read(secret) // never fails (crypto/rand)
+		s.entries[name] = entry{Kind: KindSecret, Private: secret, Made: now.UTC()}
+		return nil
+	}
 }
 
 // Open unlocks the keystore in a state folder.
@@ -231,15 +256,24 @@ func (s *Store) Signer(name string) (crypto.Signer, error) {
 	return signer, nil
 }
 
-// PublicSigning gives the signing key as trust.yaml writes it: ed25519:BASE64.
-func (s *Store) PublicSigning() (string, error) {
+// SigningKey gives the public half of the signing key.
+func (s *Store) SigningKey() (ed25519.PublicKey, error) {
 	key, err := s.Signer(Signing)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	pub, ok := key.Public().(ed25519.PublicKey)
 	if !ok {
-		return "", s.missing(Signing, "Ed25519 key")
+		return nil, s.missing(Signing, "Ed25519 key")
+	}
+	return pub, nil
+}
+
+// PublicSigning gives the same as trust.yaml writes it: ed25519:BASE64.
+func (s *Store) PublicSigning() (string, error) {
+	pub, err := s.SigningKey()
+	if err != nil {
+		return "", err
 	}
 	return "ed25519:" + base64.StdEncoding.EncodeToString(pub), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy/approval"
 )
@@ -55,6 +56,8 @@ which gateways and receivers pin. Run it on that person's machine, not on the ga
 func parseApprover(arg string) (string, error) {
 	if _, err := approval.ParsePublic(arg); err == nil {
 		return arg, nil
+	} else if approval.IsSecret(arg) || strings.Contains(arg, "+") && !isFile(arg) { // a key, and which one nobody shall read here
+		return "", err
 	}
 	b, err := os.ReadFile(arg)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -63,11 +66,16 @@ func parseApprover(arg string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot read the public key of an approver: %w", err)
 	}
-	key := strings.TrimSpace(string(b))
+	key := strings.TrimSpace(strings.TrimPrefix(string(b), "\ufeff")) // a mark that some editors write
 	if _, err := approval.ParsePublic(key); err != nil {
-		return "", fmt.Errorf("%s: %w", arg, err)
+		return "", fmt.Errorf("%s: %w", configs.Printable(arg), err)
 	}
 	return key, nil
+}
+
+func isFile(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // approverSet makes the first set of some keys or files.
@@ -100,24 +108,40 @@ func list(words []string) string {
 	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
-// load reads the configuration and holds it against what its state folder knows
-// of approvals. Where no approvers are pinned, everything is read as a draft.
-func load(file string) (c *configs.Config, problems []configs.Problem, pinned bool, err error) {
-	where, _ := configs.LoadBasics(file)
-	if where == nil { // Load says why
-		c, problems = configs.Load(file, configs.Options{Draft: true})
-		return c, problems, false, nil
-	}
-	store, err := approval.Open(where.State)
-	switch {
-	case errors.Is(err, approval.ErrNotPinned):
-		c, problems = configs.Load(file, configs.Options{Draft: true})
-		return c, problems, false, nil
-	case err != nil:
-		return nil, nil, false, err
-	}
-	c, problems = configs.Load(file, configs.Options{Approvals: store})
-	return c, problems, true, nil
+// loaded is a configuration, and what its state folder knows.
+type loaded struct {
+	config   *configs.Config // nil where nothing can start
+	problems []configs.Problem
+	state    string // empty where the gateway file cannot be read
+	pinned   bool   // there are approvers; else everything was read as a draft
+	keys     *keystore.Store
+	keysErr  error // why there are none
 }
 
-var errNotPinned = errors.New("no approvers are pinned, so nobody could approve policy and trust file; name them with: fieldseal keys init --approver KEY")
+// load reads the configuration and holds it against what its state folder knows
+// of approvals, and of the gateway's own key. notKept says why the folder takes
+// nothing new; nil: it does.
+func load(file string, notKept error) (l loaded, err error) {
+	options := configs.Options{Draft: true, NotKept: notKept}
+	where, _ := configs.LoadBasics(file)
+	if where == nil { // Load says why
+		l.config, l.problems = configs.Load(file, options)
+		return l, nil
+	}
+	l.state = where.State
+	if err := errors.Join(fixedState(where.State), keystore.Guard(where.State)); err != nil {
+		return l, err
+	}
+	store, err := approval.Open(where.State)
+	if err != nil && !errors.Is(err, approval.ErrNotPinned) {
+		return l, err
+	}
+	if l.pinned = err == nil; l.pinned {
+		options.Draft, options.Approvals = false, store
+	}
+	if l.keys, l.keysErr = unlock(where.State, where.Credential); l.keysErr == nil {
+		options.Own, l.keysErr = l.keys.SigningKey()
+	}
+	l.config, l.problems = configs.Load(file, options)
+	return l, nil
+}

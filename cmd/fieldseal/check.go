@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy/approval"
 )
@@ -21,20 +25,25 @@ func checkCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Check the configuration: every problem with file, line, column and what to write instead",
 		Long: `Check reads the gateway file and everything it names, without connecting to anything. In the gateway's
-state folder it finds who has to approve; without it, as on an engineer's machine, signatures are not looked at.
+state folder it finds who has to approve, and whether the keys and credentials are there that the files name;
+without it, as on an engineer's machine, signatures and secrets are not looked at.
 Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could not be read.`,
 		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, problems, pinned, err := load(file)
+			l, err := load(file, nil)
 			if err != nil {
 				return noLook(err)
 			}
-			if config != nil && !pinned {
+			config, problems := l.config, l.problems
+			if config != nil && !l.pinned {
 				problems = append(problems, configs.Problem{
 					File: file, Note: true, What: "signatures are not looked at: no approvers are pinned in the state folder",
 					Instead: "on the gateway: fieldseal keys init --approver KEY",
 				})
 				problems = append(problems, unsigned(config)...)
+			}
+			if config != nil {
+				problems = append(problems, l.secrets(file)...)
 			}
 			if err := report(c.OutOrStdout(), problems, asJSON); err != nil {
 				return err
@@ -47,7 +56,7 @@ Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could no
 			}
 			switch {
 			case unreadable(problems, file):
-				return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", file))
+				return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", configs.Printable(file)))
 			case bad > 0:
 				return &exitError{exitProblems, errors.New(count(bad, "problem"))}
 			}
@@ -57,7 +66,7 @@ Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could no
 					points += len(config.Machines[i].Points)
 				}
 				_, err := fmt.Fprintf(c.OutOrStdout(), "%s: fine: %s, %s, policy %s revision %d\n",
-					file, count(len(config.Machines), "machine"), count(points, "point"), config.Policy.Name, config.Policy.Revision)
+					configs.Printable(file), count(len(config.Machines), "machine"), count(points, "point"), config.Policy.Name, config.Policy.Revision)
 				return err
 			}
 			return nil
@@ -72,7 +81,7 @@ Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could no
 // draft does, whoever signed them.
 func unsigned(c *configs.Config) (notes []configs.Problem) {
 	for path, next := range map[string]*approval.Approval{
-		c.PolicyFile: approval.OfPolicy(&c.Policy, c.Table()), c.TrustFile: c.Trust.Approval(),
+		c.PolicyFile: approval.OfPolicy(&c.Policy, c.Trust.Revision, c.Table()), c.TrustFile: c.Trust.Approval(),
 	} {
 		b, _ := readIf(path + configs.SignatureSuffix)
 		a, err := approval.ParseUnverified(b)
@@ -80,7 +89,7 @@ func unsigned(c *configs.Config) (notes []configs.Problem) {
 			t, _ := a.Table(c.Gateway)
 			a.Tables = []approval.Table{t} // those of others are not looked at
 		}
-		if err != nil || a.Text() != next.Text() {
+		if err != nil || a.Text() != next.AsSigned(a).Text() {
 			notes = append(notes, configs.Problem{
 				File: path, Note: true, What: "it is not signed as it stands, with what machines' files say",
 				Instead: "raise its revision if it was signed before, and have it signed: fieldseal policy sign",
@@ -88,6 +97,52 @@ func unsigned(c *configs.Config) (notes []configs.Problem) {
 		}
 	}
 	slices.SortFunc(notes, func(a, b configs.Problem) int { return strings.Compare(a.File, b.File) })
+	return notes
+}
+
+// secrets notes the keys and credentials that the files name and that are not
+// there, or that it could not look.
+func (l *loaded) secrets(file string) (notes []configs.Problem) {
+	note := func(file, machine, what, instead string) {
+		notes = append(notes, configs.Problem{File: file, Machine: machine, Note: true, What: what, Instead: instead})
+	}
+	if l.keysErr != nil {
+		why := l.keysErr.Error()
+		if _, err := os.Stat(l.state); errors.Is(err, fs.ErrNotExist) {
+			why = "the state folder " + configs.Printable(l.state) + " is not there"
+		}
+		note(file, "", "keys and credentials are not looked at: "+why, "look on the gateway, as the user that runs it: fieldseal check")
+		return notes
+	}
+	entry := func(file, machine, name string, look func(string) error) {
+		if err := look(name); err != nil {
+			instead := "fieldseal keys init adds those of every gateway; fieldseal keys list shows what there is"
+			note(file, machine, "keystore:"+name+" is not there: "+err.Error(), instead)
+		}
+	}
+	for i := range l.config.Uplinks {
+		if u := l.config.Uplinks[i].NATS; u != nil {
+			entry(file, "", u.Certificate, func(name string) error { _, err := l.keys.Certificate(name); return err })
+		}
+	}
+	for i := range l.config.Machines {
+		m := &l.config.Machines[i]
+		if m.OPCUA == nil {
+			continue
+		}
+		entry(m.File, m.Name, m.OPCUA.Certificate, func(name string) error { _, _, err := l.keys.ClientIdentity(name); return err })
+		name := m.OPCUA.Credential
+		if name == "" {
+			continue
+		}
+		switch _, err := keystore.Password(l.state, name); {
+		case errors.Is(err, keystore.ErrNoCredential):
+			note(m.File, m.Name, "credential:"+name+" is not found", "write the password into "+configs.Printable(filepath.Join(l.state, "credentials", name))+
+				", mode 0600, or give it as a credential of the service or the container, which this check may not see")
+		case err != nil:
+			note(m.File, m.Name, "credential:"+name+" cannot be used: "+err.Error(), "mend it before the start: the machine stays down without it")
+		}
+	}
 	return notes
 }
 

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/fieldseal/fieldseal/configs"
 )
 
 // Exit codes.
@@ -65,7 +68,10 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if !understood {
 		err = noLook(fmt.Errorf("%w; see: %s --help", err, c.CommandPath()))
 	}
-	if text := err.Error(); text != "" {
+	if text := configs.Plain(err.Error()); text != "" {
+		if errors.Is(err, fs.ErrPermission) {
+			text += fmt.Sprintf("; this runs as uid %d", os.Geteuid())
+		}
 		fmt.Fprintln(stderr, "fieldseal: "+text)
 	}
 	var exit *exitError
@@ -73,6 +79,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exit.code
 	}
 	return exitProblems
+}
+
+// plainWriter lets nothing through that a terminal obeys.
+type plainWriter struct{ w io.Writer }
+
+func (p plainWriter) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(p.w, configs.Plain(string(b))); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 // unknownCommand refuses a word that is no command, at any depth, and suggests

@@ -39,7 +39,8 @@ func keysInit() *cobra.Command {
 		Use:   "init",
 		Short: "Make the keystore of a new gateway, and pin its approvers",
 		Long: `Init makes the gateway's own keys and pins the approvers: policy and trust file take effect only with
-their signatures. Where the keys are there already and no approvers are, it pins those and makes nothing.
+their signatures. Where the keys are there already and no approvers are, it pins those. A keystore is never made
+anew; what an earlier version did not put into it is added.
 
 Make an approver's key on the machine of the person who keeps it: fieldseal keys approver NAME.
 ` + onePerson,
@@ -55,6 +56,9 @@ Make an approver's key on the machine of the person who keeps it: fieldseal keys
 			case pinned && err != nil:
 				return err
 			case pinned:
+				if added, err := complete(c.OutOrStdout(), where); added || err != nil && !errors.Is(err, keystore.ErrNoCredential) {
+					return err
+				}
 				if err := keystore.Absent(where.State); err != nil {
 					return err
 				}
@@ -67,7 +71,15 @@ Make an approver's key on the machine of the person who keeps it: fieldseal keys
 				return noLook(err)
 			}
 			if keystore.Exists(where.State) {
-				return pin(c.OutOrStdout(), where.State, set)
+				if _, err := complete(c.OutOrStdout(), where); err != nil {
+					fmt.Fprintf(c.ErrOrStderr(), "fieldseal: the keystore is left as it is: %v\n", err)
+				}
+				if err := pin(c.OutOrStdout(), where.State, set); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(c.OutOrStdout(), "\nWere approvers pinned here before, their memory is gone: an older policy or trust file would be accepted\nat the next start. Before it, ask them which revisions were in force last, or look for policy-accepted and\ntrust-accepted in %s; then look at `fieldseal policy show`.\n",
+					configs.Printable(filepath.Join(where.State, "events.jsonl")))
+				return err
 			}
 			if err := keystore.Absent(where.State); err != nil {
 				return err
@@ -105,6 +117,26 @@ Make an approver's key on the machine of the person who keeps it: fieldseal keys
 	c.Flags().StringArrayVar(&approvers, "approver", nil, "public key of an approver, or its file; may be given several times")
 	c.Flags().IntVar(&threshold, "threshold", 1, "how many of them have to sign")
 	return c
+}
+
+// complete adds to a keystore what an earlier version did not make.
+func complete(out io.Writer, where *configs.Basics) (added bool, err error) {
+	if !keystore.Exists(where.State) {
+		return false, nil
+	}
+	store, err := unlock(where.State, where.Credential)
+	if err != nil {
+		return false, err
+	}
+	made, err := store.Complete(where.Gateway, time.Now())
+	if err != nil || len(made) == 0 {
+		return false, err
+	}
+	if err := store.Save(); err != nil {
+		return false, err
+	}
+	_, err = fmt.Fprintf(out, "added to the keystore: %s; everything else in it is as it was\n", list(made))
+	return true, err
 }
 
 // pin pins the approvers of a gateway.
@@ -250,15 +282,6 @@ func keysImport() *cobra.Command {
 	}
 	configFlag(c, &file)
 	return c
-}
-
-func basics(c *cobra.Command, file string) (*configs.Basics, error) {
-	where, problems := configs.LoadBasics(file)
-	if where == nil {
-		_ = report(c.ErrOrStderr(), problems, false)
-		return nil, noLook(fmt.Errorf("cannot tell the state folder from %s", file))
-	}
-	return where, nil
 }
 
 func openStore(c *cobra.Command, file string) (*keystore.Store, error) {

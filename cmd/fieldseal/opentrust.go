@@ -1,11 +1,14 @@
 package main
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/configs"
@@ -37,11 +40,15 @@ func (o *openOptions) verifiedTrust(stderr io.Writer) (*envelope.Trust, error) {
 	if err := report(stderr, problems, false); err != nil {
 		return nil, err
 	}
+	refused := fmt.Errorf("the trust file %s is refused, and nothing was opened", configs.Printable(o.trust))
 	if t == nil {
-		return nil, &exitError{exitProblems, fmt.Errorf("the trust file %s is refused, and nothing was opened", o.trust)}
+		return nil, &exitError{exitProblems, refused}
 	}
-	if err := p.remember(change, copied); err != nil {
-		fmt.Fprintf(stderr, "fieldseal: the approvers cannot be remembered: %v\n", err)
+	switch err := p.remember(change, copied); {
+	case errors.Is(err, approval.ErrOlder) || errors.Is(err, approval.ErrSameRevision) || errors.Is(err, approval.ErrNotApproved) || errors.Is(err, errOthers):
+		return nil, &exitError{exitProblems, fmt.Errorf("another fieldseal open remembered something newer just now: %w; %w", err, refused)}
+	case err != nil:
+		fmt.Fprintf(stderr, "fieldseal: the approvers cannot be remembered: %s\n", configs.Plain(err.Error()))
 	}
 	out := &envelope.Trust{Gateways: make(map[string]envelope.GatewayKeys)}
 	for name, g := range t.Gateways {
@@ -50,66 +57,130 @@ func (o *openOptions) verifiedTrust(stderr io.Writer) (*envelope.Trust, error) {
 	return out, nil
 }
 
-// pins is what somebody who opens data remembers: the approvers, and the trust
-// file that was verified last, so that an older one is not taken again.
+// pins is what somebody who opens data remembers of a plant: the approvers, and
+// the trust file that was verified last, so that an older one is not taken
+// again. Without --approvers it is the plant that was remembered first; the
+// others, each in a folder of its own that is named by the first set of its
+// approvers, are found by the approvers that are given.
 type pins struct {
-	folder string
+	folder string          // empty where nothing can be remembered
 	store  *approval.Store // nil: there are no approvers
-	first  bool            // nothing is remembered yet
-	keep   bool            // these are to be remembered
+	first  bool            // nothing is remembered of this plant yet
 }
+
+// errOthers means that others were remembered while this one looked.
+var errOthers = errors.New("other approvers are remembered")
 
 // pinned finds the approvers.
 func (o *openOptions) pinned(stderr io.Writer) (p pins, err error) {
-	if folder, err := os.UserConfigDir(); err == nil {
-		p.folder = filepath.Join(folder, "fieldseal")
-		p.store, err = approval.Open(p.folder)
-		p.first, p.keep = errors.Is(err, approval.ErrNotPinned), true
-		if err != nil && !p.first {
-			return p, err
-		}
-	}
-	if o.approvers == "" {
-		return p, nil
-	}
-	b, err := os.ReadFile(o.approvers)
+	config, err := os.UserConfigDir()
 	if err != nil {
-		return p, fmt.Errorf("cannot read the approvers: %w", err)
-	}
-	set, err := approval.ParseSet(b)
-	if err != nil {
-		return p, fmt.Errorf("%s: %w", o.approvers, err)
-	}
-	if p.store != nil {
-		if p.store.Set().Digest() == set.Digest() {
+		fmt.Fprintf(stderr, "fieldseal: nothing is remembered here (%v): name the approvers with each call, and look yourself that the trust file is not an older one\n", err)
+		if o.approvers == "" {
 			return p, nil
 		}
-		fmt.Fprintf(stderr, "fieldseal: the approvers of %s are taken; those remembered in %s are others, and stay\n", o.approvers, p.folder)
-		p.keep = false
 	}
-	p.store, err = approval.InMemory(set)
+	home := filepath.Join(config, "fieldseal")
+	var given *approval.Set
+	if o.approvers != "" {
+		b, err := os.ReadFile(o.approvers)
+		if err != nil {
+			return p, fmt.Errorf("cannot read the approvers: %w", err)
+		}
+		set, err := approval.ParseSet(b)
+		if err != nil {
+			return p, fmt.Errorf("%s: %w", configs.Printable(o.approvers), err)
+		}
+		given = &set
+	}
+	if config == "" {
+		p.store, err = approval.InMemory(*given)
+		return p, err
+	}
+	usual, err := approval.Open(home)
+	none := errors.Is(err, approval.ErrNotPinned)
+	switch {
+	case err != nil && !none:
+		return p, err
+	case given == nil && none:
+		return p, nil
+	case given == nil:
+		return pins{folder: home, store: usual}, nil
+	}
+	if p, err = o.remembered(home, *given, stderr); err != nil || p.store != nil {
+		return p, err
+	}
+	p = pins{folder: home, first: true}
+	if !none {
+		digest := given.Digest()
+		p.folder = filepath.Join(plants(home), hex.EncodeToString(digest[:16]))
+		fmt.Fprintf(stderr, "fieldseal: the approvers of %s are taken; those remembered in %s are others, and stay: name %[1]s with each call for its plant\n",
+			configs.Printable(o.approvers), configs.Printable(home))
+	}
+	p.store, err = approval.InMemory(*given)
 	return p, err
 }
 
-// remember keeps what was verified.
+// plants is where further plants are remembered.
+func plants(home string) string { return filepath.Join(home, "plants") }
+
+// remembered finds the plant whose approvers are those of a set, or were: a file
+// that is out of date does not bring them back.
+func (o *openOptions) remembered(home string, set approval.Set, stderr io.Writer) (p pins, err error) {
+	folders, err := filepath.Glob(filepath.Join(plants(home), "*"))
+	if err != nil {
+		return p, err
+	}
+	for _, folder := range append([]string{home}, folders...) {
+		store, err := approval.Open(folder)
+		switch {
+		case errors.Is(err, approval.ErrNotPinned):
+			continue
+		case err != nil: // it may be the one
+			return p, err
+		case store.Set().Digest() == set.Digest():
+			return pins{folder: folder, store: store}, nil
+		case store.Had(set):
+			fmt.Fprintf(stderr, "fieldseal: the approvers of %s were followed by others, who are remembered and stay: %s (revision %d)\n",
+				configs.Printable(o.approvers), signers(store.Set()), store.Set().Revision)
+			return pins{folder: folder, store: store}, nil
+		}
+	}
+	return p, nil
+}
+
+// remember keeps what was verified. It looks once more under a lock: another
+// process may have remembered something since.
 func (p *pins) remember(change []byte, trust approval.Copy) error {
-	if !p.keep {
+	if p.folder == "" {
 		return nil
 	}
-	if p.first {
-		if err := os.MkdirAll(p.folder, 0o700); err != nil {
-			return err
-		}
-		var err error
-		if p.store, err = approval.Create(p.folder, p.store.Set()); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(p.folder, 0o700); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(p.folder, "approvals.lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	store, err := approval.Open(p.folder)
+	if errors.Is(err, approval.ErrNotPinned) {
+		store, err = approval.Create(p.folder, p.store.Set())
+	}
+	if err != nil {
+		return err
+	}
+	if set := p.store.Set(); store.Set().Digest() != set.Digest() && !store.Had(set) {
+		return errOthers
 	}
 	if change != nil {
-		if _, err := p.store.Change(change); err != nil {
+		if _, err := store.Change(change); err != nil {
 			return err
 		}
 	}
-	_, err := p.store.Keep(approval.Copy{}, trust)
+	_, err = store.Keep(approval.Copy{}, trust)
 	return err
 }

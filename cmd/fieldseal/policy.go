@@ -18,8 +18,8 @@ func policyCommand() *cobra.Command {
 		Use:   "policy",
 		Short: "Approve policy and trust file; show what is in force",
 		Long: `Policy and trust file take effect only with the signatures of their approvers, in policy.yaml.sig and
-trust.yaml.sig beside them. What is signed says also which points leave more openly than others, and where
-each is read: a machine's file that says otherwise later has no effect until it is approved again.`,
+trust.yaml.sig beside them. What is signed says also which points do not leave like those that nobody labelled,
+and where each is read: a machine's file that lets others read it later has no effect until it is approved again.`,
 	}
 	c.AddCommand(policySign(), policyShow())
 	return c
@@ -40,10 +40,10 @@ it prints what the files beside the gateway file say, marked as not verified.`,
 				return err
 			}
 			store, err := approval.Open(where.State)
-			out := c.OutOrStdout()
+			out := plainWriter{c.OutOrStdout()}
 			switch {
 			case errors.Is(err, approval.ErrNotPinned) && set:
-				return noLook(errNotPinned)
+				return noLook(notPinned(where.State))
 			case errors.Is(err, approval.ErrNotPinned):
 				return showFiles(out, file)
 			case err != nil:

@@ -45,10 +45,11 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	config, problems, pinned, err := load(file)
+	l, err := load(file, nil)
 	if err != nil {
 		return err
 	}
+	config, problems, keys := l.config, l.problems, l.keys
 	if err := report(stderr, problems, false); err != nil {
 		return err
 	}
@@ -57,17 +58,24 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 		return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", file))
 	case config == nil:
 		return errors.New("the gateway does not start before the problems above are mended")
-	case !pinned:
-		return errNotPinned
+	case !l.pinned:
+		return notPinned(config.State)
+	case l.keysErr != nil:
+		return l.keysErr
 	}
-	keys, err := unlock(config.State, config.Keystore.Credential)
-	if err != nil {
-		return err
-	}
-	if err := sameSigningKey(config, keys); err != nil {
-		return err
-	}
-	g, err := bridge.New(bridge.Options{Config: config, Problems: leftOut(problems), Keys: keys, Logger: logger, Version: version()})
+	g, err := bridge.New(bridge.Options{
+		Config: config, Problems: leftOut(problems), Keys: keys, Logger: logger, Version: version(),
+		Again: func(notKept error) (*configs.Config, []configs.Problem) {
+			l, err := load(file, notKept)
+			if err != nil {
+				fmt.Fprintln(stderr, "fieldseal:", configs.Plain(err.Error()))
+				return nil, nil
+			}
+			_ = report(stderr, l.problems, false)
+			config = l.config
+			return l.config, leftOut(l.problems)
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -131,22 +139,6 @@ func unlock(state, credential string) (*keystore.Store, error) {
 		return nil, err
 	}
 	return keystore.Open(state, key)
-}
-
-// sameSigningKey refuses a gateway whose messages no receiver would accept.
-func sameSigningKey(config *configs.Config, keys *keystore.Store) error {
-	key, err := keys.Signer(keystore.Signing)
-	if err != nil {
-		return err
-	}
-	if !config.Trust.Gateways[config.Gateway].SigningKey.Equal(key.Public()) {
-		mine, err := keys.PublicSigning()
-		if err != nil {
-			return err
-		}
-		return fmt.Errorf("the trust file gives %s another signing key than its keystore has, so that nobody would accept its messages; write signing_key: %q", config.Gateway, mine)
-	}
-	return nil
 }
 
 // serve opens the control socket and, where it is configured, the metrics.

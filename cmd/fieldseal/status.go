@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fieldseal/fieldseal/bridge/status"
+	"github.com/fieldseal/fieldseal/configs"
 )
 
 // controlSocket is where a running gateway answers, in its state folder.
@@ -26,7 +28,7 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status", Short: "Tell what a running gateway is doing", Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			where, err := basics(c, file)
+			where, err := place(c, file)
 			if err != nil {
 				return err
 			}
@@ -76,7 +78,16 @@ func askGateway(ctx context.Context, state, path string) ([]byte, error) {
 
 // printStatus prints what is going on: the gateway, then a table of machines,
 // then what is wrong with some of them.
-func printStatus(w io.Writer, s *status.Gateway) error {
+func printStatus(out io.Writer, s *status.Gateway) error {
+	var w bytes.Buffer
+	if err := printAll(&w, s); err != nil {
+		return err
+	}
+	_, err := io.WriteString(out, configs.Plain(w.String()))
+	return err
+}
+
+func printAll(w io.Writer, s *status.Gateway) error {
 	if err := printGateway(w, s); err != nil {
 		return err
 	}

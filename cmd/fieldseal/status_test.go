@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -60,4 +62,20 @@ press-3: force, recipe do not leave: the connection is any
 press-3: energy is not read: illegal data address
 hotrunner-17 is down for 1m0s: no route to host
 `, out.String())
+}
+
+// Nothing of what others wrote reaches the terminal as they wrote it.
+func TestStatusIsPlain(t *testing.T) {
+	var out bytes.Buffer
+	s := status.Gateway{Gateway: "gw-1", LeftOut: []status.LeftOut{{Machine: "press\x1b[2J", Problem: "\x9b31mred\a"}}}
+	if err := printStatus(&out, &s); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsFunc(out.String(), func(r rune) bool { return r < ' ' && r != '\n' || r == utf8.RuneError }) {
+		t.Errorf("%q", out.String())
+	}
+	out.Reset()
+	if n, err := (plainWriter{&out}).Write([]byte("a\x1bb\n")); n != 4 || err != nil || out.String() != "a\\x1bb\n" {
+		t.Errorf("%d %v %q", n, err, out.String())
+	}
 }

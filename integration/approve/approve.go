@@ -54,8 +54,8 @@ func (a *Approver) Sign(gatewayFiles ...string) error {
 	}
 	for _, c := range all {
 		if err := errors.Join(
-			a.add(c.PolicyFile, approval.OfPolicy(&c.Policy, tables...).Text()),
-			a.add(c.TrustFile, c.Trust.Approval().Text()),
+			a.add(c.PolicyFile, approval.OfPolicy(&c.Policy, c.Trust.Revision, tables...)),
+			a.add(c.TrustFile, c.Trust.Approval()),
 		); err != nil {
 			return err
 		}
@@ -64,13 +64,16 @@ func (a *Approver) Sign(gatewayFiles ...string) error {
 }
 
 // add adds a signature beside a file.
-func (a *Approver) add(path, text string) error {
+func (a *Approver) add(path string, next *approval.Approval) error {
 	path += configs.SignatureSuffix
 	old, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	signed, err := approval.Sign(old, text, a.Secret)
+	if earlier, err := approval.ParseUnverified(old); err == nil {
+		next = next.AsSigned(earlier)
+	}
+	signed, err := approval.Sign(old, next.Text(), a.Secret)
 	if err != nil {
 		return err
 	}

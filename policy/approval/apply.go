@@ -3,79 +3,140 @@ package approval
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fieldseal/fieldseal/policy"
 )
 
-// Apply gives the points of a machine as the policy may see them: what its file
-// says, but for what nobody signed. A point that would leave more openly than an
-// unlabelled one, and stands in the signed table in no such way, gets the
-// default level; one that would pass through and was not signed for it is sealed
-// like any other. What is stricter than signed is left alone. The order of the
-// points is kept, and nothing that is given is changed.
-//
-// A nil approval, or one for another policy, approves nothing.
-func (a *Approval) Apply(gateway string, m Machine, p *policy.Policy) []policy.Point {
-	points, _ := a.Judge(gateway, m, p)
-	return points
+// Verdict says how a point stands to what was signed. The zero value is a point
+// that leaves as its file says, and as it was signed.
+type Verdict struct {
+	Refused  string // why it does not leave as its file says
+	Stricter string // the level that its file gives it and nobody signed: a stricter one needs no approval
 }
 
-// Judge gives the same points as [Approval.Apply], and for each of them why it
-// is not as its file says; empty where it is.
-func (a *Approval) Judge(gateway string, m Machine, p *policy.Policy) (points []policy.Point, whys []string) {
-	points = labels(&m)
-	whys = make([]string, len(points))
-	table, signed := a.table(gateway, p)
-	// A second round finds nothing, unless making one point stricter could make
-	// another looser; it ends in any case, as no point is changed back.
-	for range 2*len(points) + 1 {
+// Judge gives the points of a machine as the policy may see them: what its file
+// says, but for what nobody signed.
+//
+// A label counts where nobody can read the point by it who could not read it as
+// it was signed; a point that is not in the table was signed as one that nobody
+// labelled. Any other label is as if it were not there: the point has the
+// default level, or the one that was signed for it where that is stricter. What
+// was signed as stricter than the default stays so, for its name and for its
+// address. What passes through and was not signed for it is sealed like any
+// other. A point that no level of the policy suits does not leave at all.
+//
+// The order of the points is kept, and nothing that is given is changed. A nil
+// approval, or one for another policy, approves nothing.
+func (a *Approval) Judge(gateway string, m Machine, p *policy.Policy) ([]policy.Point, []Verdict) {
+	j := a.judge(gateway, &m, p)
+	verdicts := make([]Verdict, len(j.points))
+	// A second round finds nothing, unless making one point stricter bears on
+	// another. It ends in any case: label, passthrough and all go once each.
+	for range 3*len(j.points) + 1 {
 		changed := false
-		for i, d := range compile(p, m.Name, points) {
-			e, listed := table.find(m.Name, points[i].Name)
-			why, label, pass := refused(p, d, &m, i, e, listed)
-			if why == "" {
-				continue
-			}
-			if signed != "" {
-				why = signed
-			}
-			if restrict(&points[i], p.Default, why, label, pass) {
-				whys[i], changed = why, true
+		for i, d := range compile(p, m.Name, j.points) {
+			why, label, pass := j.refuses(i, d)
+			if why != "" && j.restrict(i, why, label, pass) {
+				verdicts[i].Refused, changed = why, true
 			}
 		}
 		if !changed {
 			break
 		}
 	}
-	return points, whys
+	for i, d := range compile(p, m.Name, j.points) {
+		b := &j.bounds[i]
+		if verdicts[i].Refused == "" && rank(p, d.Level) > rank(p, b.plain) && !(b.same && b.entry.Level == d.Level) {
+			verdicts[i].Stricter = d.Level
+		}
+	}
+	return j.points, verdicts
+}
+
+// judgement is one machine that is held against what was signed.
+type judgement struct {
+	p      *policy.Policy
+	m      *Machine
+	none   string // why nothing was signed at all
+	points []policy.Point
+	bounds []bound
+}
+
+// bound is what was signed of one point.
+type bound struct {
+	plain   string // the level that it has where nobody labels it: the default, or a raise
+	entry   Entry  // the one of its name
+	listed  bool   // there is one
+	same    bool   // and the point is read from where that says
+	differs string // else in what
+	floors  []floor
+}
+
+// floor is a level that a point may not be looser than, by what was signed of
+// its name or of its address, and why.
+type floor struct{ level, why string }
+
+func (a *Approval) judge(gateway string, m *Machine, p *policy.Policy) *judgement {
+	j := &judgement{p: p, m: m, points: labels(m)}
+	table, none := a.table(gateway, p)
+	j.none = none
+	at := map[[3]string][]*Entry{}
+	for i := range table.Entries {
+		e := &table.Entries[i]
+		key := place(e.Endpoint, e.Unit, e.Address)
+		at[key] = append(at[key], e)
+	}
+	bare := make([]policy.Point, len(m.Points))
+	for i := range bare {
+		bare[i].Name = m.Points[i].Policy.Name
+	}
+	for i, d := range compile(p, m.Name, bare) {
+		pt := &m.Points[i]
+		b := bound{plain: d.Level}
+		b.entry, b.listed = table.find(m.Name, pt.Policy.Name)
+		if b.listed {
+			b.differs = moved(m, i, &b.entry)
+			b.same = b.differs == ""
+		}
+		if b.listed && !b.same && rank(p, b.entry.Level) > rank(p, b.plain) {
+			b.floors = append(b.floors, floor{b.entry.Level, "level " + b.entry.Level + " was signed for this name"})
+		}
+		for _, e := range at[place(m.Endpoint, pt.Unit, pt.Address)] {
+			if !b.same && rank(p, e.Level) > rank(p, b.plain) {
+				b.floors = append(b.floors, floor{e.Level, "level " + e.Level + " was signed for the same address, as " + e.name()})
+			}
+		}
+		j.bounds = append(j.bounds, b)
+	}
+	return j
+}
+
+// place is what two points have in common that read the same. A server that is
+// known by its certificate is the same by whatever URL it is reached.
+func place(endpoint, unit, address string) [3]string {
+	if strings.HasPrefix(unit, "sha256:") {
+		endpoint = ""
+	}
+	return [3]string{endpoint, unit, address}
 }
 
 // table gives what was signed for a gateway, and why nothing was.
 func (a *Approval) table(gateway string, p *policy.Policy) (t Table, none string) {
-	switch {
-	case a == nil || a.Kind != Policy || a.File != p.Digest:
+	if a == nil || a.Kind != Policy || a.File != p.Digest {
 		return Table{}, "this policy is not signed"
-	default:
-		for _, t := range a.Tables {
-			if t.Gateway == gateway {
-				return t, ""
-			}
-		}
+	}
+	t, ok := a.Table(gateway)
+	if !ok {
 		return Table{}, "nothing was signed for gateway " + gateway
 	}
+	return t, ""
 }
 
-// refused tells why a decision goes beyond what was signed, and what has to go:
-// the label or the passthrough. why is empty where it does not.
-func refused(p *policy.Policy, d policy.Decision, m *Machine, i int, e Entry, listed bool) (why string, label, pass bool) {
-	if !isOpen(p, d) {
-		return "", false, false
-	}
+// moved tells in what a point is not the one that was signed; empty where it is
+// read from there.
+func moved(m *Machine, i int, e *Entry) string {
 	pt := &m.Points[i]
-	looser, passed := rank(p, d.Level) < rank(p, p.Default), d.Treatment == policy.Passed
-	if !listed {
-		return "nothing was signed for this point", looser, passed
-	}
 	for _, f := range []struct{ what, now, signed string }{
 		{"endpoint", m.Endpoint, e.Endpoint},
 		{"unit", pt.Unit, e.Unit},
@@ -83,32 +144,89 @@ func refused(p *policy.Policy, d policy.Decision, m *Machine, i int, e Entry, li
 		{"type", pt.Type, e.Type},
 	} {
 		if f.now != f.signed {
-			return fmt.Sprintf("%s is %s, and %s was signed", f.what, plain(f.now), plain(f.signed)), looser, passed
+			return fmt.Sprintf("%s is %s, and %s was signed", f.what, plain(f.now), plain(f.signed))
 		}
 	}
-	switch now := entry(m, i, d); {
-	case looser && rank(p, d.Level) < rank(p, e.Level):
-		return fmt.Sprintf("level would be %s, and %s was signed", d.Level, e.Level), true, passed && !samePayload(now, e)
-	case passed && !samePayload(now, e):
-		return "another passthrough was signed, or none", false, true
-	case d.Treatment == policy.Clear && e.Treatment != policy.Clear:
-		return fmt.Sprintf("it would leave in clear, and %s was signed", e.Treatment), true, false
+	return ""
+}
+
+// allows tells whether a point may have a level, and why it may not.
+func (j *judgement) allows(i int, level string) (why string) {
+	b := &j.bounds[i]
+	for _, f := range b.floors {
+		if !within(j.p, level, f.level) {
+			return f.why
+		}
 	}
-	return "", false, false
+	switch {
+	case b.same && within(j.p, level, b.entry.Level):
+		return ""
+	case b.same && rank(j.p, b.entry.Level) > rank(j.p, b.plain):
+		return fmt.Sprintf("level would be %s, and %s was signed", level, b.entry.Level)
+	case within(j.p, level, b.plain):
+		return ""
+	case b.same:
+		return fmt.Sprintf("level would be %s, and %s was signed", level, b.entry.Level)
+	case b.listed:
+		return b.differs
+	case rank(j.p, level) > rank(j.p, b.plain):
+		return fmt.Sprintf("nothing was signed for this point, and who reads level %s may not all read level %s", level, b.plain)
+	default:
+		return "nothing was signed for this point"
+	}
+}
+
+// refuses tells why a decision goes beyond what was signed, and what has to go:
+// the label or the passthrough. why is empty where it does not.
+func (j *judgement) refuses(i int, d policy.Decision) (why string, label, pass bool) {
+	if d.Treatment == policy.Withheld {
+		return "", false, false
+	}
+	b, now := &j.bounds[i], entry(j.m, i, d)
+	pass = d.Treatment == policy.Passed && !(b.same && samePayload(now, b.entry))
+	switch why = j.allows(i, d.Level); {
+	case why != "":
+		label = true
+	case pass && b.same:
+		why = "another passthrough was signed, or none"
+	case pass && b.listed:
+		why = b.differs
+	case pass:
+		why = "nothing was signed for this point"
+	case d.Treatment == policy.Clear && b.entry.Treatment != policy.Clear:
+		why, label = fmt.Sprintf("it would leave in clear, and %s was signed", b.entry.Treatment), true
+	case d.Treatment == policy.Sealed && b.same && b.entry.Treatment == policy.Passed && rank(j.p, d.Level) < rank(j.p, b.plain):
+		why, label = "the gateway would seal it for all who read level "+d.Level+", and passthrough was signed", true
+	}
+	if why != "" && j.none != "" {
+		why = j.none
+	}
+	return why, label, pass
 }
 
 func samePayload(a, b Entry) bool {
 	return a.Treatment == b.Treatment && a.Format == b.Format && slices.Equal(a.ReadableBy, b.ReadableBy)
 }
 
-// restrict takes the label or the passthrough from a point, and tells whether
-// there was one to take.
-func restrict(pt *policy.Point, standard, why string, label, pass bool) bool {
-	before := pt.Label
-	if label || pt.Label == "" { // with a label, the decision's rule says why
-		pt.Label = standard
+// restrict takes the label or the passthrough from a point; where there is none
+// to take any more, nothing of the point leaves. It tells whether something
+// changed.
+func (j *judgement) restrict(i int, why string, label, pass bool) bool {
+	pt, changed := &j.points[i], false
+	set := func(level string) {
+		changed = changed || pt.Label != level
+		pt.Label = level
 	}
-	changed := before != pt.Label
+	switch instead := j.instead(i); {
+	case !label && pt.Label == "": // with a label, the decision's rule says why
+		set(j.p.Default)
+	case !label:
+	case instead == "" || pt.Label == instead:
+		changed = pt.Withheld == ""
+		pt.Withheld = why + ", and no level is for both"
+	default:
+		set(instead)
+	}
 	if pass && pt.Passthrough != "" {
 		pt.Passthrough, pt.ReadableBy = "", nil
 		changed = true
@@ -117,4 +235,43 @@ func restrict(pt *policy.Point, standard, why string, label, pass bool) bool {
 		pt.Where = "not approved: " + why + " (" + pt.Where + ")"
 	}
 	return changed
+}
+
+// instead gives the label that a point has in place of one that does not count:
+// the default, or the first stricter one that what was signed allows; empty
+// where there is none.
+func (j *judgement) instead(i int) string {
+	b := &j.bounds[i]
+	if j.allows(i, b.plain) == "" {
+		return j.p.Default
+	}
+	for _, l := range j.p.Levels[min(max(rank(j.p, b.plain), 0), len(j.p.Levels)):] {
+		if l.Send != policy.SendClear && j.allows(i, l.Name) == "" {
+			return l.Name
+		}
+	}
+	return ""
+}
+
+// within tells whether a level is as strict as another one: not before it in the
+// policy, nobody reads it who does not read the other, and it asks as much of
+// the connection.
+func within(p *policy.Policy, level, other string) bool {
+	if level == other {
+		return true
+	}
+	a, okA := p.Level(level)
+	b, okB := p.Level(other)
+	switch {
+	case !okA || !okB || rank(p, level) < rank(p, other):
+		return false
+	case a.Send == policy.SendWithheld:
+		return true
+	case b.Send == policy.SendWithheld || a.Connection < b.Connection:
+		return false
+	case b.Send == policy.SendClear:
+		return true
+	default:
+		return a.Send == policy.SendSealed && len(without(a.To, b.To)) == 0
+	}
 }

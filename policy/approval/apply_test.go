@@ -26,7 +26,13 @@ func label(name, level string) func(*approval.Machine) {
 	return change(name, func(p *approval.Point) { p.Policy.Label = level })
 }
 
-func TestApply(t *testing.T) {
+// apply gives the points as the policy may see them.
+func apply(a *approval.Approval, m approval.Machine, p *policy.Policy) []policy.Point {
+	points, _ := a.Judge(gateway, m, p)
+	return points
+}
+
+func TestJudge(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		edit   func(*approval.Machine)
@@ -81,20 +87,20 @@ func TestApply(t *testing.T) {
 				c.edit(&m)
 			}
 			given := fmt.Sprint(m)
-			points := a.Apply(gateway, m, p)
+			points := apply(a, m, p)
 			require.Equal(t, given, fmt.Sprint(m), "nothing that is given is changed")
 			i := slices.IndexFunc(points, func(p policy.Point) bool { return p.Name == c.point })
 			d := p.Compile(m.Name, points, point.Encrypted, time.Now()).Decisions[i]
 			require.Equal(t, c.level, d.Level)
 			require.Equal(t, c.treat.String(), d.Treatment.String())
-			_, whys := a.Judge(gateway, m, p)
+			_, verdicts := a.Judge(gateway, m, p)
 			if c.refuse == "" {
 				require.NotContains(t, points[i].Where, "not approved")
-				require.Empty(t, whys[i])
+				require.Empty(t, verdicts[i].Refused)
 				return
 			}
-			require.NotEmpty(t, whys[i])
-			require.Contains(t, points[i].Where, "not approved: "+whys[i])
+			require.NotEmpty(t, verdicts[i].Refused)
+			require.Contains(t, points[i].Where, "not approved: "+verdicts[i].Refused)
 			require.Contains(t, points[i].Where, "not approved: ")
 			require.Contains(t, points[i].Where, c.refuse)
 			require.Contains(t, d.Rule, "not approved: ", "the decision says why")
@@ -102,16 +108,102 @@ func TestApply(t *testing.T) {
 	}
 }
 
-func TestApplyWithoutApproval(t *testing.T) {
+// staffed has levels whose readers are others than those of the default.
+func staffed(t testing.TB) *policy.Policy {
+	p := plant(t)
+	p.Levels = []policy.Level{
+		p.Levels[0], p.Levels[1], p.Levels[2],
+		{Name: "vault", To: []string{"escrow"}, Connection: point.Encrypted},
+		{Name: "staff", To: []string{"works-council"}, Connection: point.Encrypted},
+		{Name: "council", To: []string{"escrow", "works-council"}, Connection: point.Encrypted},
+	}
+	return p
+}
+
+func TestJudgeStricterLabels(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		signed, edit func(*approval.Machine)
+		point, level string
+		treat        policy.Treatment
+		refused      string
+		stricter     string
+	}{
+		{"a stricter label that nobody signed", nil, label("ram-force", "vault"), "ram-force", "vault", policy.Sealed, "", "vault"},
+		{"a later level with other readers", nil, label("ram-force", "staff"), "ram-force", "restricted", policy.Sealed, "nothing was signed for this point, and who reads level staff may not all read level restricted", ""},
+		{"a later level with one reader more", nil, label("ram-force", "council"), "ram-force", "restricted", policy.Sealed, "who reads level council", ""},
+		{"the same on a released point", nil, label("state", "staff"), "state", "staff", policy.Sealed, "", "staff"}, // everybody may read it
+		{"the same on a looser point", nil, label("oil-level", "staff"), "oil-level", "restricted", policy.Sealed, "level would be staff, and internal was signed", ""},
+		{"stricter than a looser one, for some of its readers", nil, label("oil-level", "vault"), "oil-level", "vault", policy.Sealed, "", "vault"},
+
+		{"a stricter label, signed", label("ram-force", "vault"), nil, "ram-force", "vault", policy.Sealed, "", ""},
+		{"taken away", label("ram-force", "vault"), label("ram-force", ""), "ram-force", "vault", policy.Sealed, "level would be restricted, and vault was signed", ""},
+		{"replaced by the default", label("ram-force", "vault"), label("ram-force", "restricted"), "ram-force", "vault", policy.Sealed, "vault was signed", ""},
+		{"replaced by a looser one", label("ram-force", "vault"), label("ram-force", "internal"), "ram-force", "vault", policy.Sealed, "vault was signed", ""},
+		{"replaced by a later one with other readers", label("ram-force", "vault"), label("ram-force", "staff"), "ram-force", "vault", policy.Sealed, "vault was signed", ""},
+		{"of other readers, signed", label("ram-force", "staff"), nil, "ram-force", "staff", policy.Sealed, "", ""},
+		{"of other readers, taken away", label("ram-force", "staff"), label("ram-force", ""), "ram-force", "staff", policy.Sealed, "level would be restricted, and staff was signed", ""},
+		{"pointed elsewhere", label("ram-force", "vault"), change("ram-force", func(p *approval.Point) {
+			p.Address, p.Policy.Address, p.Policy.Label = "holding/900", "holding/900", ""
+		}), "ram-force", "vault", policy.Sealed, "level vault was signed for this name", ""},
+		{"read under another name", label("ram-force", "vault"), change("ram-force", func(p *approval.Point) { p.Policy.Name, p.Policy.Label = "other", "" }), "other", "vault", policy.Sealed, "level vault was signed for the same address, as press-3/ram-force", ""},
+		{"of other readers, pointed elsewhere", label("ram-force", "staff"), change("ram-force", func(p *approval.Point) { p.Address, p.Policy.Address = "holding/900", "holding/900" }), "ram-force", "staff", policy.Withheld, "address is holding/900", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, m := staffed(t), press3()
+			if c.signed != nil {
+				c.signed(&m)
+			}
+			a := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
+			if c.edit != nil {
+				c.edit(&m)
+			}
+			points, verdicts := a.Judge(gateway, m, p)
+			i := slices.IndexFunc(points, func(p policy.Point) bool { return p.Name == c.point })
+			d := p.Compile(m.Name, points, point.Encrypted, time.Now()).Decisions[i]
+			require.Equal(t, c.level, d.Level)
+			require.Equal(t, c.treat.String(), d.Treatment.String())
+			require.Contains(t, verdicts[i].Refused, c.refused)
+			require.Equal(t, c.refused == "", verdicts[i].Refused == "", verdicts[i].Refused)
+			require.Equal(t, c.stricter, verdicts[i].Stricter)
+			if d.Treatment == policy.Withheld {
+				require.Contains(t, d.Why, c.refused)
+			}
+		})
+	}
+}
+
+func TestStricterNodeIsKnownByTheServerNotByItsURL(t *testing.T) {
+	p, m := plant(t), mixer4()
+	change("drive-speed", func(pt *approval.Point) { pt.Unit, pt.Policy.Label = "sha256:abcd", "secret" })(&m)
+	a := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
+	m.Name, m.Endpoint = "mixer-5", m.Endpoint+"/other"
+	change("drive-speed", func(pt *approval.Point) { pt.Policy.Label = "" })(&m)
+	points, verdicts := a.Judge(gateway, m, p)
+	require.Equal(t, "secret", points[0].Label)
+	require.Equal(t, "level secret was signed for the same address, as mixer-4/drive-speed", verdicts[0].Refused)
+}
+
+func TestPassthroughThatBecomesSealedForMoreIsNotSigned(t *testing.T) {
+	p, m := plant(t), press3()
+	label("torque-log", "internal")(&m)
+	a := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
+	change("torque-log", func(pt *approval.Point) { pt.Policy.Passthrough, pt.Policy.ReadableBy = "", nil })(&m)
+	points, verdicts := a.Judge(gateway, m, p)
+	require.Equal(t, "restricted", p.Compile(m.Name, points, point.Encrypted, time.Now()).Decisions[5].Level)
+	require.Contains(t, verdicts[5].Refused, "passthrough was signed")
+}
+
+func TestJudgeWithoutApproval(t *testing.T) {
 	p, m := plant(t), press3()
 	other := plant(t)
 	other.Digest[0]++
 	for name, a := range map[string]*approval.Approval{
-		"none": nil, "of a trust file": approval.OfTrust(trust()), "of another policy": approval.OfPolicy(other, approval.Resolve(gateway, []approval.Machine{m}, other)),
-		"of another gateway": approval.OfPolicy(p, approval.Resolve("gw-2", []approval.Machine{m}, p)),
-		"without a table":    approval.OfPolicy(p),
+		"none": nil, "of a trust file": approval.OfTrust(trust()), "of another policy": approval.OfPolicy(other, 4, approval.Resolve(gateway, []approval.Machine{m}, other)),
+		"of another gateway": approval.OfPolicy(p, 4, approval.Resolve("gw-2", []approval.Machine{m}, p)),
+		"without a table":    approval.OfPolicy(p, 4),
 	} {
-		for i, d := range p.Compile(m.Name, a.Apply(gateway, m, p), point.Encrypted, time.Now()).Decisions {
+		for i, d := range p.Compile(m.Name, apply(a, m, p), point.Encrypted, time.Now()).Decisions {
 			require.Equal(t, "restricted", d.Level, "%s: %s", name, m.Points[i].Policy.Name)
 			require.Equal(t, policy.Sealed, d.Treatment, "%s: %s", name, m.Points[i].Policy.Name)
 		}
@@ -121,13 +213,13 @@ func TestApplyWithoutApproval(t *testing.T) {
 func TestPassthroughThatBecomesClearIsNotSigned(t *testing.T) {
 	p, m := plant(t), press3()
 	change("state", func(pt *approval.Point) { pt.Policy.Passthrough, pt.Policy.ReadableBy = "cose", []string{"anybody"} })(&m)
-	a := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p))
+	a := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
 	require.Contains(t, a.Text(), "point press-3/state passthrough level=public")
-	d := p.Compile(m.Name, a.Apply(gateway, m, p), point.Encrypted, time.Now()).Decisions[0]
+	d := p.Compile(m.Name, apply(a, m, p), point.Encrypted, time.Now()).Decisions[0]
 	require.Equal(t, policy.Passed, d.Treatment)
 
 	change("state", func(pt *approval.Point) { pt.Policy.Passthrough, pt.Policy.ReadableBy = "", nil })(&m)
-	d = p.Compile(m.Name, a.Apply(gateway, m, p), point.Encrypted, time.Now()).Decisions[0]
+	d = p.Compile(m.Name, apply(a, m, p), point.Encrypted, time.Now()).Decisions[0]
 	require.Equal(t, "restricted", d.Level)
 	require.Contains(t, d.Rule, "it would leave in clear, and passthrough was signed")
 }
@@ -143,10 +235,8 @@ func drawMachine(t *rapid.T, what string) approval.Machine {
 		}
 		address := one("address", "1", "2", "3")
 		pt := approval.Point{Unit: one("unit", "1", "1", "1", "2"), Address: address, Type: one("type", "int16", "int16", "int32")}
-		pt.Policy = policy.Point{Name: name, Label: one("label", "", "open", "public", "internal", "restricted", "secret", "oops"), Where: "m.yaml:1"}
-		if rapid.Bool().Draw(t, what+"groups") {
-			pt.Policy.Address = address
-		}
+		pt.Policy = policy.Point{Name: name, Label: one("label", "", "open", "public", "internal", "restricted", "staff", "vault", "secret", "oops"), Where: "m.yaml:1"}
+		pt.Policy.Address = address
 		if rapid.IntRange(0, 3).Draw(t, what+"passes") == 0 {
 			pt.Policy.Passthrough = one("format", "cose", "jwe", "opaque")
 			pt.Policy.ReadableBy = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", "z"}), 0, 3).Draw(t, what+"readers")
@@ -175,13 +265,29 @@ func drawPolicy(t *rapid.T) *policy.Policy {
 			{Name: "public", Send: policy.SendClear},
 			{Name: "internal", To: []string{"x", "y"}},
 			{Name: "restricted", To: []string{"x"}, Connection: point.Encrypted},
+			{Name: "staff", To: []string{"z"}, Connection: point.Encrypted},
+			{Name: "vault", To: []string{"x"}, Connection: point.Encrypted},
 			{Name: "secret", Send: policy.SendWithheld},
-		},
-		Default:     rapid.SampledFrom([]string{"internal", "restricted", "secret"}).Draw(t, "default"),
+		}[:rapid.IntRange(6, 7).Draw(t, "levels")],
+		Default:     rapid.SampledFrom([]string{"internal", "restricted", "staff", "vault"}).Draw(t, "default"),
 		Released:    []policy.Release{{Points: pick("*/a", "*/b", "*/*")}},
-		Raise:       []policy.Raise{{Points: pick("*/recipe", "*/d"), Level: "restricted"}},
+		Raise:       []policy.Raise{{Points: pick("*/recipe", "*/d"), Level: rapid.SampledFrom([]string{"restricted", "staff", "vault"}).Draw(t, "raise")}},
 		Exceptions:  []policy.Exception{{Allow: policy.ConnectionNotEncrypted, Points: pick("*/*", "*/c"), Until: time.Unix(1000, 0)}},
 		Passthrough: policy.Passthrough{Accept: []string{"cose", "jwe"}},
+	}
+}
+
+// readers gives who can read what a decision sends; nil is nobody, and everybody
+// is in it where it leaves in clear.
+func readers(p *policy.Policy, level string, more ...string) []string {
+	l, _ := p.Level(level)
+	switch l.Send {
+	case policy.SendClear:
+		return []string{"x", "y", "z", "everybody"}
+	case policy.SendWithheld:
+		return nil
+	default:
+		return append(slices.Clone(l.To), more...)
 	}
 }
 
@@ -193,44 +299,75 @@ func TestNeverLooserThanSigned(t *testing.T) {
 		if rapid.IntRange(0, 9).Draw(t, "edited") > 0 {
 			now = drawMachine(t, "now ")
 		}
-		a := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{before}, p))
-		points := a.Apply(gateway, now, p)
+		a := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{before}, p))
+		points, verdicts := a.Judge(gateway, now, p)
 		require.Len(t, points, len(now.Points))
 
 		rank := func(level string) int {
 			return slices.IndexFunc(p.Levels, func(l policy.Level) bool { return l.Name == level })
 		}
 		table, _ := a.Table(gateway)
-		asked := make([]policy.Point, len(now.Points))
+		asked, bare := make([]policy.Point, len(now.Points)), make([]policy.Point, len(now.Points))
 		for i := range now.Points {
-			asked[i] = now.Points[i].Policy
+			asked[i], bare[i].Name = now.Points[i].Policy, now.Points[i].Policy.Name
 		}
 		grade := rapid.SampledFrom([]point.Security{point.AnyConnection, point.Authenticated, point.Encrypted}).Draw(t, "grade")
 		at := time.Unix(rapid.Int64Range(0, 2000).Draw(t, "at"), 0)
 		raw := p.Compile(now.Name, asked, grade, at).Decisions
+		unlabelled := p.Compile(now.Name, bare, grade, at).Decisions
 		for i, d := range p.Compile(now.Name, points, grade, at).Decisions {
 			require.Equal(t, asked[i].Name, points[i].Name)
-			require.GreaterOrEqual(t, rank(d.Level), rank(raw[i].Level), "stricter than the machine's file, or the same")
-			if rank(d.Level) >= rank(p.Default) && d.Treatment != policy.Passed {
+			if d.Level != raw[i].Level {
+				require.NotEmpty(t, slices.DeleteFunc(slices.Clone(verdicts), func(v approval.Verdict) bool { return v.Refused == "" }))
+			}
+			if d.Treatment == policy.Withheld {
 				continue
 			}
+			pt, plain := now.Points[i], unlabelled[i].Level
 			k := slices.IndexFunc(table.Entries, func(e approval.Entry) bool { return e.Point == points[i].Name })
-			require.GreaterOrEqual(t, k, 0, "it is looser, so somebody signed it")
-			e, pt := table.Entries[k], now.Points[i]
-			require.Equal(t, []string{e.Endpoint, e.Unit, e.Address, e.Type}, []string{now.Endpoint, pt.Unit, pt.Address, pt.Type})
-			if rank(d.Level) < rank(p.Default) {
-				require.GreaterOrEqual(t, rank(d.Level), rank(e.Level))
+			var e approval.Entry
+			if k >= 0 {
+				e = table.Entries[k]
+			}
+			same := k >= 0 && slices.Equal([]string{e.Endpoint, e.Unit, e.Address, e.Type}, []string{now.Endpoint, pt.Unit, pt.Address, pt.Type})
+
+			// What somebody signed: the level of the table, where it is read from
+			// there, and else that of a point that nobody labelled.
+			within := func(level string) bool {
+				if rank(d.Level) < rank(level) {
+					return false
+				}
+				for _, r := range readers(p, d.Level) {
+					if !slices.Contains(readers(p, level), r) {
+						return false
+					}
+				}
+				return true
+			}
+			stricter := k >= 0 && rank(e.Level) > rank(plain)
+			require.True(t, same && within(e.Level) || !(same && stricter) && within(plain), "level %s, plain %s, signed %v", d.Level, plain, e)
+			if stricter {
+				require.True(t, within(e.Level), "level %s, and %s is the least", d.Level, e.Level)
+			}
+			for _, other := range table.Entries { // a new name for the same
+				if !same && other.Endpoint == now.Endpoint && other.Unit == pt.Unit && other.Address == pt.Address && rank(other.Level) > rank(plain) {
+					require.True(t, within(other.Level), "level %s, and %s is the least", d.Level, other.Level)
+				}
 			}
 			switch d.Treatment {
 			case policy.Clear:
+				require.True(t, same)
 				require.Equal(t, policy.Clear, e.Treatment)
 			case policy.Passed:
+				require.True(t, same)
 				require.Equal(t, policy.Passed, e.Treatment)
 				require.Equal(t, e.Format, pt.Policy.Passthrough)
 				for _, r := range pt.Policy.ReadableBy {
 					require.Contains(t, e.ReadableBy, r)
 				}
-			case policy.Sealed, policy.Withheld:
+			case policy.Sealed:
+				require.False(t, same && e.Treatment == policy.Passed && rank(d.Level) < rank(plain))
+			case policy.Withheld:
 			}
 		}
 	})
@@ -239,27 +376,29 @@ func TestNeverLooserThanSigned(t *testing.T) {
 func TestWhatWasSignedIsAllowed(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p, m := drawPolicy(t), drawMachine(t, "")
-		a := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p))
+		a := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
 		if len(m.Points) > 0 {
 			var asked []policy.Point
 			for i := range m.Points {
 				asked = append(asked, m.Points[i].Policy)
 			}
-			require.Equal(t, asked, a.Apply(gateway, m, p))
+			points, verdicts := a.Judge(gateway, m, p)
+			require.Equal(t, asked, points)
+			require.Equal(t, make([]approval.Verdict, len(points)), verdicts)
 		}
 		require.Empty(t, approval.Diff(a, a))
 	})
 }
 
-func BenchmarkApply(b *testing.B) {
+func BenchmarkJudge(b *testing.B) {
 	p, m := plant(b), press3()
 	m.Points = nil
 	for i := range 1000 {
 		name := fmt.Sprintf("zone-%d", i)
 		m.Points = append(m.Points, approval.Point{Policy: policy.Point{Name: name, Label: "internal", Address: name}, Address: name})
 	}
-	a := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p))
+	a := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
 	for b.Loop() {
-		a.Apply(gateway, m, p)
+		apply(a, m, p)
 	}
 }

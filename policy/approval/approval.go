@@ -1,12 +1,13 @@
 // Package approval says what the approvers of a plant allowed: which policy and
-// which trust file, and, beyond the files, which points leave more openly than
-// an unlabelled one, read from where. It is data and pure functions, but for
+// which trust file, and, beyond the files, which points leave otherwise than one
+// that nobody labelled, read from where. It is data and pure functions, but for
 // [Store], which keeps in the state folder who the approvers are and what was
 // accepted last.
 //
 // What approvers sign is a text for people, a signed note as those of
 // golang.org/x/mod/sumdb/note: [OfPolicy] and [OfTrust] write it, [Sign] signs
-// it, [Verify] reads it again. [Approval.Apply] holds the machine files to it.
+// it, [Store.Check] reads it again. [Approval.Judge] holds the machine files to
+// it, and [Diff] tells an approver what changes.
 package approval
 
 import (
@@ -47,10 +48,13 @@ type Approval struct {
 	By       []string // the approvers who signed; empty of one that was not opened
 
 	// Of a policy.
+	LeastTrust int     // the revision of the trust file that it was signed with: it takes effect with no lower one
 	Levels     []Level // in the policy's order: least sensitive first
 	Default    string
 	Accept     []string // formats that pass through
 	IfReadable string
+	Released   []Release
+	Raise      []Raise
 	Exceptions []Exception
 	Tables     []Table // by gateway
 
@@ -66,6 +70,18 @@ type Level struct {
 	Connection string // any, authenticated, encrypted
 	To         []string
 	Pad        bool
+}
+
+// Release lets points of a clear level leave in clear.
+type Release struct {
+	Points []string
+	Why    string
+}
+
+// Raise makes points stricter.
+type Raise struct {
+	Points []string
+	Level  string
 }
 
 // Exception is a dated permission to be less secure than a level asks.
@@ -98,11 +114,11 @@ type TrustFile struct {
 	Recipients []Recipient
 }
 
-// OfPolicy gives what is to be approved of a policy and of the tables of the
-// gateways that it is for.
-func OfPolicy(p *policy.Policy, tables ...Table) *Approval {
+// OfPolicy gives what is to be approved of a policy, of the tables of the
+// gateways that it is for, and of the trust file that it stands beside.
+func OfPolicy(p *policy.Policy, trust int, tables ...Table) *Approval {
 	a := &Approval{
-		Kind: Policy, Name: p.Name, Revision: p.Revision, File: p.Digest, Default: p.Default, IfReadable: "seal",
+		Kind: Policy, Name: p.Name, Revision: p.Revision, File: p.Digest, LeastTrust: trust, Default: p.Default, IfReadable: "seal",
 		Accept: sorted(p.Passthrough.Accept),
 		Tables: sortedBy(tables, func(t Table) string { return t.Gateway }),
 	}
@@ -113,21 +129,47 @@ func OfPolicy(p *policy.Policy, tables ...Table) *Approval {
 		l := &p.Levels[i]
 		a.Levels = append(a.Levels, Level{l.Name, send(l.Send), l.Connection.String(), sorted(l.To), l.Pad})
 	}
+	for _, r := range p.Released {
+		a.Released = append(a.Released, Release{words(r.Points), r.Why})
+	}
+	for _, r := range p.Raise {
+		a.Raise = append(a.Raise, Raise{words(r.Points), r.Level})
+	}
 	for i := range p.Exceptions {
 		e := &p.Exceptions[i]
-		var patterns []string
-		for _, pattern := range e.Points {
-			patterns = append(patterns, pattern.String())
-		}
 		zone := p.Location
 		if zone == nil {
 			zone = time.UTC
 		}
 		// Until is the first instant past the last day.
 		last := e.Until.Add(-time.Second).In(zone).Format(time.DateOnly)
-		a.Exceptions = append(a.Exceptions, Exception{string(e.Allow), sorted(patterns), last, e.Why})
+		a.Exceptions = append(a.Exceptions, Exception{string(e.Allow), words(e.Points), last, e.Why})
 	}
 	return a
+}
+
+// AsSigned gives an approval of a policy with the least trust revision of an
+// earlier one that says the same otherwise: a newer trust file alone is no
+// reason to sign the policy again.
+func (a *Approval) AsSigned(earlier *Approval) *Approval {
+	if a.Kind != Policy || earlier == nil || earlier.Kind != Policy || earlier.LeastTrust > a.LeastTrust {
+		return a
+	}
+	same := *a
+	same.LeastTrust = earlier.LeastTrust
+	if same.Text() != earlier.Text() {
+		return a
+	}
+	return &same
+}
+
+// words writes patterns, sorted, each once.
+func words(patterns []policy.Pattern) []string {
+	var out []string
+	for _, p := range patterns {
+		out = append(out, p.String())
+	}
+	return sorted(out)
 }
 
 // OfTrust gives what is to be approved of a trust file.
@@ -178,6 +220,7 @@ func (a *Approval) Text() string {
 }
 
 func (a *Approval) writePolicy(w *writer) {
+	w.line("least-trust-revision", strconv.Itoa(a.LeastTrust))
 	for _, l := range a.Levels {
 		words := []string{"level", plain(l.Name), l.Send, attr("connection", l.Connection)}
 		if l.Send == "sealed" {
@@ -191,6 +234,12 @@ func (a *Approval) writePolicy(w *writer) {
 	w.line("default", plain(a.Default))
 	if len(a.Accept) > 0 {
 		w.line("passthrough", list("accept", a.Accept), attr("if-readable", a.IfReadable))
+	}
+	for _, r := range a.Released {
+		w.line("released", list("points", r.Points), "why="+strconv.Quote(r.Why))
+	}
+	for _, r := range a.Raise {
+		w.line("raise", list("points", r.Points), attr("level", r.Level))
 	}
 	for _, e := range a.Exceptions {
 		w.line("exception", plain(e.Allow), list("points", e.Points), attr("until", e.Until), "why="+strconv.Quote(e.Why))
@@ -238,7 +287,7 @@ func (a *Approval) Matches(p *policy.Policy) error {
 	if a.Kind != Policy || a.File != p.Digest {
 		return fmt.Errorf("%w: the policy differs from what %s signed", ErrOtherFile, a.signers())
 	}
-	return a.sameAs(OfPolicy(p, a.Tables...))
+	return a.sameAs(OfPolicy(p, a.LeastTrust, a.Tables...))
 }
 
 // MatchesTrust tells the same of a trust file.

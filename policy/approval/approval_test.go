@@ -110,7 +110,7 @@ func mixer4() approval.Machine {
 
 func signedPolicy(t testing.TB) *approval.Approval {
 	p := plant(t)
-	return approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{press3(), mixer4()}, p))
+	return approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{press3(), mixer4()}, p))
 }
 
 var trustFile = []byte("fieldseal: trust/v1\n")
@@ -184,9 +184,9 @@ func TestTextDoesNotDependOnOrder(t *testing.T) {
 	m := press3()
 	slices.Reverse(m.Points)
 	other := approval.Resolve(gateway, []approval.Machine{mixer4(), m}, p)
-	require.Equal(t, one.Text(), other.Text())
+	require.Equal(t, one, other)
 	second := approval.Resolve("gw-2", []approval.Machine{mixer4()}, p)
-	require.Equal(t, approval.OfPolicy(p, one, second).Text(), approval.OfPolicy(p, second, other).Text())
+	require.Equal(t, approval.OfPolicy(p, 4, one, second).Text(), approval.OfPolicy(p, 4, second, other).Text())
 }
 
 func TestVerifyRefuses(t *testing.T) {
@@ -318,7 +318,7 @@ func TestSignKeepsEarlierSignaturesOfTheSameText(t *testing.T) {
 	old := sign(t, signedPolicy(t).Text(), anna)
 	p := plant(t)
 	p.Revision++
-	n, err := approval.Sign(old, approval.OfPolicy(p).Text(), berta)
+	n, err := approval.Sign(old, approval.OfPolicy(p, 4).Text(), berta)
 	require.NoError(t, err)
 	_, err = approval.ParseApproval(n, setOf(t, 2, anna, berta))
 	require.ErrorIs(t, err, approval.ErrNotApproved)
@@ -339,7 +339,7 @@ func TestSignRefusesWhatNobodyCouldRead(t *testing.T) {
 	p := plant(t)
 	m := press3()
 	m.Points = append(m.Points, m.Points[0])
-	_, err = approval.Sign(nil, approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p)).Text(), anna)
+	_, err = approval.Sign(nil, approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p)).Text(), anna)
 	require.ErrorContains(t, err, "twice")
 }
 
@@ -352,6 +352,11 @@ func TestParseIsStrict(t *testing.T) {
 		{"revision 17", "revision 0"},
 		{"revision 17", "revision -1"},
 		{"revision 17", "revision 99999999999"},
+		{"revision 17", "revision 2147483647"},
+		{"least-trust-revision 4\n", ""},
+		{"raise points=*/recipe* level=restricted", "raise points=*/recipe* level=nothing"},
+		{"raise points=*/recipe*", "raise points=recipe"},
+		{"released points=press-3/state why=", "released points=press-3/state because="},
 		{"policy plant-augsburg", "policy Plant"},
 		{"policy plant-augsburg\n", ""},
 		{"default restricted", "default nothing"},

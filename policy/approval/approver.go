@@ -46,6 +46,9 @@ func NewApprover(name string) (Secret, string, error) {
 func ParseSecret(text string) (Secret, error) {
 	text = strings.TrimSpace(text)
 	if !strings.HasPrefix(text, secretPrefix) {
+		if IsSecret(text) {
+			return Secret{}, errors.New("the secret key of an approver does not stand alone here: it begins with " + secretPrefix + ", is the only line, and nothing stands in front of it, such as the byte order mark of some editors")
+		}
 		if _, err := ParsePublic(text); err == nil {
 			return Secret{}, errors.New("this is the public key of an approver; signing takes the secret one, which begins with " + secretPrefix)
 		}
@@ -97,6 +100,18 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText encodes the same, for JSON and others.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// IsSecret tells whether there is the secret key of an approver anywhere in a
+// text, however it is encoded: such a text is never shown.
+func IsSecret(text string) bool {
+	ascii := strings.Map(func(r rune) rune { // without the zeros of UTF-16, blanks and the like
+		if r > ' ' && r < 0x7f {
+			return r
+		}
+		return -1
+	}, text)
+	return strings.Contains(strings.ToUpper(ascii), strings.TrimSuffix(secretPrefix, "+"))
+}
+
 // ParsePublic checks the public key of an approver and gives the name in it.
 func ParsePublic(key string) (name string, err error) {
 	v, _, err := verifier(key)
@@ -110,25 +125,27 @@ func ParsePublic(key string) (name string, err error) {
 // There is one way to write a key.
 func verifier(key string) (v note.Verifier, raw string, err error) {
 	const form = "NAME+HASH+KEY, as fieldseal keys approver prints it"
-	if strings.HasPrefix(strings.TrimSpace(key), secretPrefix) {
+	if IsSecret(key) {
 		return nil, "", errors.New("this is the secret key of an approver, which nobody else may have; make a new one, and give away the public key only")
 	}
+	// What is no public key may be a secret of any kind: it is never quoted.
+	noKey := errors.New("this is no public key of an approver; write " + form)
 	v, err = note.NewVerifier(key)
 	if err != nil {
-		return nil, "", fmt.Errorf("%.100q is no public key of an approver; write %s", key, form)
+		return nil, "", noKey
 	}
 	if !isName(v.Name()) {
-		return nil, "", notName(v.Name())
+		return nil, "", errors.New("the name in the public key of an approver is none; names are lower case letters, digits and dashes")
 	}
 	_, rest, _ := strings.Cut(key, "+")
 	_, rest, _ = strings.Cut(rest, "+") // what follows may have a plus in it
 	b, err := base64.StdEncoding.Strict().DecodeString(rest)
 	if err != nil || len(b) != 1+ed25519.PublicKeySize {
-		return nil, "", fmt.Errorf("%.100q is no public key of an approver; write %s", key, form)
+		return nil, "", noKey
 	}
 	again, err := note.NewEd25519VerifierKey(v.Name(), b[1:])
 	if err != nil || again != key {
-		return nil, "", fmt.Errorf("%.100q is no public key of an approver as fieldseal writes it; write %s", key, form)
+		return nil, "", noKey
 	}
 	return v, string(b), nil
 }

@@ -3,6 +3,7 @@ package approval
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fieldseal/fieldseal/policy"
 )
@@ -15,7 +16,7 @@ type Change struct {
 
 // Diff tells what changes for whoever signs next after old was signed; all of
 // it where old is nil. What is looser comes first. There is nothing where the
-// two say the same.
+// two say the same, and something wherever their texts differ.
 func Diff(old, next *Approval) []Change {
 	if old != nil && old.Kind != next.Kind {
 		old = nil
@@ -29,14 +30,17 @@ func Diff(old, next *Approval) []Change {
 		d.points()
 		d.levels()
 		d.standard()
+		d.releases()
+		d.raises()
 		d.exceptions()
 		d.passthrough()
+		d.rest()
 	case Trust:
 		d.gateways()
 		d.recipients()
 	}
 	if len(d.out) == 0 && !d.first && old.Text() != next.Text() {
-		d.same("nothing but the text of the %s: the same leaves, for the same people", next.Kind)
+		d.others()
 	}
 	slices.SortStableFunc(d.out, func(a, b Change) int {
 		switch {
@@ -63,57 +67,6 @@ func (d *differ) add(looser bool, format string, a ...any) {
 
 func (d *differ) looser(format string, a ...any) { d.add(true, format, a...) }
 func (d *differ) same(format string, a ...any)   { d.add(false, format, a...) }
-
-// points compares the tables.
-func (d *differ) points() {
-	var names []string
-	for _, t := range slices.Concat(d.old.Tables, d.next.Tables) {
-		names = append(names, t.Gateway)
-	}
-	names = sorted(names)
-	for _, name := range names {
-		prefix := ""
-		if len(names) > 1 {
-			prefix = name + ": "
-		}
-		before, known := d.old.Table(name)
-		after, _ := d.next.Table(name)
-		for i := range after.Entries {
-			e := &after.Entries[i]
-			b, ok := before.find(e.Machine, e.Point)
-			switch {
-			case ok:
-				d.point(prefix, &b, e)
-			case known:
-				d.looser("%s%s: will leave %s (was %s), read from %s", prefix, e.name(), d.next.leaves(e), d.old.unlabelled(), e.source())
-			default:
-				d.looser("%s%s: will leave %s, read from %s", prefix, e.name(), d.next.leaves(e), e.source())
-			}
-		}
-		for i := range before.Entries {
-			e := &before.Entries[i]
-			if _, ok := after.find(e.Machine, e.Point); !ok && d.old.leaves(e) != d.next.unlabelled() {
-				d.same("%s%s: will no longer leave %s, but %s, if it is read at all", prefix, e.name(), d.old.leaves(e), d.next.unlabelled())
-			}
-		}
-	}
-}
-
-// point compares one point that is in both tables.
-func (d *differ) point(prefix string, b, e *Entry) {
-	if b.Treatment != e.Treatment || b.Level != e.Level || !samePayload(*b, *e) {
-		looser := openness(e.Treatment) > openness(b.Treatment) ||
-			openness(e.Treatment) == openness(b.Treatment) && (d.next.rank(e.Level) < d.next.rank(b.Level) || e.Treatment == policy.Passed)
-		d.add(looser, "%s%s: will leave %s (was %s)", prefix, e.name(), d.next.leaves(e), d.old.leaves(b))
-	}
-	if b.source() != e.source() {
-		d.looser("%s%s: leaves %s, and will be read from %s (was %s)", prefix, e.name(), d.next.leaves(e), e.source(), b.source())
-	}
-}
-
-func openness(t policy.Treatment) int {
-	return slices.Index([]policy.Treatment{policy.Withheld, policy.Sealed, policy.Passed, policy.Clear}, t)
-}
 
 func (e *Entry) name() string { return e.Machine + "/" + e.Point }
 
@@ -166,6 +119,48 @@ func people(names []string) string {
 		return "nobody"
 	}
 	return and(names)
+}
+
+// rest compares what is none of the other things.
+func (d *differ) rest() {
+	if d.first {
+		return
+	}
+	if d.old.Name != d.next.Name {
+		d.looser("this is policy %s (was %s)", d.next.Name, d.old.Name)
+	}
+	if d.next.LeastTrust < d.old.LeastTrust {
+		d.looser("it takes effect with revision %d of the trust file already (was %d)", d.next.LeastTrust, d.old.LeastTrust)
+	}
+}
+
+// others says what differs where nothing was found to say: the file alone, or
+// lines that have no words here.
+func (d *differ) others() {
+	strip := func(a *Approval) string {
+		same := *a
+		same.Revision, same.File, same.LeastTrust = 0, [32]byte{}, 0
+		return same.Text()
+	}
+	before, after := strings.Split(strip(d.old), "\n"), strings.Split(strip(d.next), "\n")
+	if slices.Equal(before, after) {
+		if d.next.Kind == Trust {
+			d.same("nothing that is signed, but the revision or the file's own text: gateways and recipients with their keys and limits are the same")
+			return
+		}
+		d.same("nothing that is signed, but the revision or the file's own text, such as comments: " +
+			"levels, default, releases, raises, passthrough, exceptions and the points of all gateways are the same")
+		return
+	}
+	for _, line := range without(after, before) {
+		d.looser("the note has another line now: %s", line)
+	}
+	for _, line := range without(before, after) {
+		d.looser("the note has this line no longer: %s", line)
+	}
+	if len(d.out) == 0 {
+		d.looser("the note has its lines in another order")
+	}
 }
 
 func (a *Approval) level(name string) (Level, bool) {

@@ -32,13 +32,15 @@ func TestDiffPolicy(t *testing.T) {
 	}{
 		{"nothing", func(*policy.Policy, *approval.Machine) {}, []string{}},
 		{"the file alone", func(p *policy.Policy, _ *approval.Machine) { p.Digest[0]++; p.Revision++ }, []string{
-			"  nothing but the text of the policy: the same leaves, for the same people",
+			"  nothing that is signed, but the revision or the file's own text, such as comments: levels, default, releases, raises, passthrough, exceptions and the points of all gateways are the same",
 		}},
 		{"released", func(p *policy.Policy, m *approval.Machine) {
 			label("ram-force", "public")(m)
 			p.Released[0].Points = patterns(t, "press-3/*")
 		}, []string{
 			"! press-3/ram-force: will leave in CLEAR (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/100 as float32",
+			`! released: press-3/* may leave in CLEAR where a machine's file labels it so, because ""`,
+			"  no longer released: press-3/state",
 		}},
 		{"loosened", func(_ *policy.Policy, m *approval.Machine) { label("ram-force", "internal")(m) }, []string{
 			"! press-3/ram-force: will leave sealed for escrow, historian and process-engineering (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/100 as float32",
@@ -51,9 +53,12 @@ func TestDiffPolicy(t *testing.T) {
 			p.Released[0].Points = patterns(t, "press-3/*")
 		}, []string{
 			"! press-3/oil-level: will leave in CLEAR (was sealed for escrow, historian and process-engineering)",
+			`! released: press-3/* may leave in CLEAR where a machine's file labels it so, because ""`,
+			"  no longer released: press-3/state",
 		}},
 		{"no longer released", func(p *policy.Policy, _ *approval.Machine) { p.Released = nil }, []string{
 			"  press-3/state: will no longer leave in CLEAR, but sealed for escrow and process-engineering, if it is read at all",
+			"  no longer released: press-3/state",
 		}},
 		{"pointed elsewhere", func(_ *policy.Policy, m *approval.Machine) {
 			change("state", func(p *approval.Point) { p.Address = "holding/130" })(m)
@@ -72,8 +77,8 @@ func TestDiffPolicy(t *testing.T) {
 			"! level restricted, that of every point that nobody labelled: press-oem can read it from now on, beside escrow and process-engineering",
 		}},
 		{"recipient exchanged", func(p *policy.Policy, _ *approval.Machine) { p.Levels[2].To = []string{"escrow", "press-oem"} }, []string{
+			"! press-3/torque-log: will no longer leave as the device encrypted it (cose, for process-engineering), but sealed for escrow and press-oem, if it is read at all",
 			"! level restricted, that of every point that nobody labelled: press-oem can read it from now on, beside escrow",
-			"  press-3/torque-log: will no longer leave as the device encrypted it (cose, for process-engineering), but sealed for escrow and press-oem, if it is read at all",
 			"  level restricted, that of every point that nobody labelled: process-engineering can no longer read what is sealed from now on",
 		}},
 		{"level sends in clear", func(p *policy.Policy, _ *approval.Machine) { p.Levels[1].Send, p.Levels[1].To = policy.SendClear, nil }, []string{
@@ -98,12 +103,37 @@ func TestDiffPolicy(t *testing.T) {
 			p.Levels[1].Pad, p.Levels[2].Pad = p.Levels[2].Pad, p.Levels[1].Pad
 			p.Levels[1].Connection, p.Levels[2].Connection = p.Levels[2].Connection, p.Levels[1].Connection
 		}, []string{
+			"! press-3/recipe-step: will leave sealed for escrow, historian and process-engineering (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/301 as int16",
 			"! the levels have another order, least sensitive first: public, restricted, internal and secret",
-			"  press-3/oil-level: will no longer leave sealed for escrow, historian and process-engineering, but sealed for escrow and process-engineering, if it is read at all",
 		}},
 		{"looser default", func(p *policy.Policy, _ *approval.Machine) { p.Default = "internal" }, []string{
 			"! points that nobody labelled: level internal, sealed for escrow, historian and process-engineering (was restricted, sealed for escrow and process-engineering)",
+			"  press-3/ram-force: will leave sealed for escrow and process-engineering (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/100 as float32",
+			"  press-3/recipe-step: will leave sealed for escrow and process-engineering (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/301 as int16",
 		}},
+		{"raise removed", func(p *policy.Policy, _ *approval.Machine) { p.Raise = nil }, []string{
+			"! press-3/recipe-step: will leave sealed for escrow, historian and process-engineering (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/301 as int16",
+			"! no longer raised: */recipe* had level restricted at least, whatever its label",
+		}},
+		{"raise added, to a stricter level", func(p *policy.Policy, _ *approval.Machine) {
+			p.Raise = append(p.Raise, policy.Raise{Points: patterns(t, "*/ram*", "*/recipe*"), Level: "secret"})
+		}, []string{
+			"  press-3/ram-force: will leave not at all (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/100 as float32",
+			"  press-3/recipe-step: will leave not at all (was sealed for escrow and process-engineering), read from tcp://10.20.3.13:502 unit 1 holding/301 as int16",
+			"  raised: */ram* has level secret at least",
+			"  raised: */recipe* has level secret at least (was restricted)",
+		}},
+		{"released for another reason, of nothing that is labelled so", func(p *policy.Policy, _ *approval.Machine) {
+			p.Released[0].Why = "Andon board"
+			p.Released = append(p.Released, policy.Release{Points: patterns(t, "*/oil-*")})
+		}, []string{
+			`! released: */oil-* may leave in CLEAR where a machine's file labels it so, because ""`,
+			`  released: press-3/state, because "Andon board" (was "")`,
+		}},
+		{"another name", func(p *policy.Policy, _ *approval.Machine) { p.Name = "plant-ulm" }, []string{"! this is policy plant-ulm (was plant-augsburg)"}},
+		{"exceptions in another order", func(p *policy.Policy, _ *approval.Machine) {
+			p.Exceptions = append(p.Exceptions, policy.Exception{Allow: p.Exceptions[0].Allow, Points: p.Exceptions[0].Points, Why: "sooner", Until: p.Exceptions[0].Until.AddDate(-1, 0, 0)})
+		}, []string{`! the note has another line now: exception connection-not-encrypted points=press-3/* until=2026-03-31 why="sooner"`}},
 		{"exception added", func(p *policy.Policy, _ *approval.Machine) {
 			p.Exceptions = append(p.Exceptions, policy.Exception{Allow: policy.ConnectionNotAuthenticated, Points: patterns(t, "*/*"), Why: "old PLCs", Until: time.Date(2026, 12, 31, 22, 0, 0, 0, time.UTC)})
 		}, []string{
@@ -140,12 +170,64 @@ func TestDiffPolicy(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, m := plant(t), press3()
-			old := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p))
+			old := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
 			p, m = plant(t), press3()
 			c.edit(p, &m)
-			next := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p))
+			next := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
 			require.Equal(t, c.want, lines(approval.Diff(old, next)))
 		})
+	}
+}
+
+// Taking a raise or a label away that is stricter than the default shows who can
+// read more by it.
+func TestDiffOfWhatWasStricter(t *testing.T) {
+	p, m := plant(t), press3()
+	p.Raise = append(p.Raise, policy.Raise{Points: patterns(t, "*/ram*"), Level: "secret"})
+	label("unlabelled", "secret")(&m)
+	old := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
+	p.Raise = p.Raise[:1]
+	label("unlabelled", "")(&m)
+	p.Digest[0]++
+	p.Revision++
+	require.Equal(t, []string{
+		"! press-3/ram-force: will leave sealed for escrow and process-engineering (was not at all), if it is read at all",
+		"! press-3/unlabelled: will leave sealed for escrow and process-engineering (was not at all), if it is read at all",
+		"! no longer raised: */ram* had level secret at least, whatever its label",
+	}, lines(approval.Diff(old, approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p)))))
+}
+
+func TestDiffOfTheTrustFileThatAPolicyNeeds(t *testing.T) {
+	p := plant(t)
+	require.Equal(t, []string{"! it takes effect with revision 3 of the trust file already (was 4)"},
+		lines(approval.Diff(approval.OfPolicy(p, 4), approval.OfPolicy(p, 3))))
+	a := approval.OfPolicy(p, 4)
+	require.Equal(t, a.Text(), approval.OfPolicy(p, 7).AsSigned(a).Text())
+	require.Equal(t, 3, approval.OfPolicy(p, 3).AsSigned(a).LeastTrust)
+	p.Revision++
+	require.Equal(t, 7, approval.OfPolicy(p, 7).AsSigned(a).LeastTrust)
+}
+
+func TestCheckRevision(t *testing.T) {
+	for _, c := range []struct {
+		last, next int
+		want       string
+	}{
+		{0, 1, ""},
+		{0, approval.MaxStep, ""},
+		{17, 18, ""},
+		{17, 16, ""},
+		{17, 1_000_017, ""},
+		{0, 20261123, "revision 20261123 is the first, and more than 1000000: "},
+		{17, 1_000_018, "revision 1000018 is more than 1000000 above revision 17, the last one: a gateway takes no lower one ever again; write revision: 18"},
+		{17, 1<<31 - 1, "revision 2147483647 is above the greatest, which is 2147483646; write revision: 18"},
+	} {
+		err := approval.CheckRevision(c.last, c.next)
+		if c.want == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, c.want)
+		}
 	}
 }
 
@@ -158,9 +240,11 @@ func TestDiffOfTheFirst(t *testing.T) {
 		"! level public: new, leaves in CLEAR, read over a connection that is of any kind",
 		"! level internal: new, leaves sealed for escrow, historian and process-engineering, read over a connection that is of any kind",
 		"! level restricted, that of every point that nobody labelled: new, leaves sealed for escrow and process-engineering, read over a connection that is encrypted at least",
+		`! released: press-3/state may leave in CLEAR where a machine's file labels it so, because ""`,
 		`! exception: press-3/* may be read over a connection that is not encrypted, until 2027-03-31, because "Modbus bleibt im Schaltschrank \"+A1\""`,
 		"! passthrough: payloads that devices encrypted as cose or jwe leave as they come",
 		"  level secret: new, leaves not at all",
+		"  raised: */recipe* has level restricted at least",
 	}, lines(approval.Diff(nil, signedPolicy(t))))
 }
 
@@ -170,7 +254,7 @@ func TestDiffNamesTheGatewayWhereThereAreTwo(t *testing.T) {
 	two := approval.Resolve("gw-2", []approval.Machine{mixer4()}, p)
 	require.Equal(t, []string{
 		"! gw-2: mixer-4/drive-speed: will leave sealed for escrow, historian and process-engineering, read from opc.tcp://10.20.4.14:4840 \"ns=http://vendor.example/mixer/v2;s=\\\"DB Dr\\u00fc\\\".\\\"Drv\\\"[1]/rSpeed\" as float32",
-	}, lines(approval.Diff(approval.OfPolicy(p, one), approval.OfPolicy(p, one, two))))
+	}, lines(approval.Diff(approval.OfPolicy(p, 4, one), approval.OfPolicy(p, 4, one, two))))
 }
 
 func TestDiffTrust(t *testing.T) {

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,6 +90,68 @@ func (d *differ) standard() {
 	}
 	d.add(d.next.rank(d.next.Default) < d.next.rank(d.old.Default), "points that nobody labelled: level %s, %s (was %s, %s)",
 		d.next.Default, d.next.unlabelled(), d.old.Default, d.old.unlabelled())
+}
+
+// releases compares what may leave in clear, where a machine's file labels it so.
+func (d *differ) releases() {
+	before, after := map[string]string{}, map[string]string{}
+	for _, r := range d.old.Released {
+		for _, p := range r.Points {
+			before[p] = r.Why
+		}
+	}
+	for _, r := range d.next.Released {
+		for _, p := range r.Points {
+			after[p] = r.Why
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(after)) {
+		switch was, ok := before[p]; {
+		case !ok:
+			d.looser("released: %s may leave in CLEAR where a machine's file labels it so, because %s", p, strconv.Quote(after[p]))
+		case was != after[p]:
+			d.same("released: %s, because %s (was %s)", p, strconv.Quote(after[p]), strconv.Quote(was))
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(before)) {
+		if _, ok := after[p]; !ok {
+			d.same("no longer released: %s", p)
+		}
+	}
+}
+
+// raises compares which points are made stricter, whatever their labels.
+func (d *differ) raises() {
+	before, after := d.old.raised(), d.next.raised()
+	for _, p := range slices.Sorted(maps.Keys(after)) {
+		switch was, ok := before[p]; {
+		case !ok:
+			d.same("raised: %s has level %s at least", p, after[p])
+		case was != after[p]:
+			l, _ := d.next.level(after[p])
+			o, known := d.old.level(was)
+			looser := !known || d.next.rank(after[p]) < d.next.rank(was) || l.Send != "withheld" && len(without(l.To, o.To)) > 0
+			d.add(looser, "raised: %s has level %s at least (was %s)", p, after[p], was)
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(before)) {
+		if _, ok := after[p]; !ok {
+			d.looser("no longer raised: %s had level %s at least, whatever its label", p, before[p])
+		}
+	}
+}
+
+// raised gives the strictest level that each pattern is raised to.
+func (a *Approval) raised() map[string]string {
+	out := map[string]string{}
+	for _, r := range a.Raise {
+		for _, p := range r.Points {
+			if was, ok := out[p]; !ok || a.rank(r.Level) > a.rank(was) {
+				out[p] = r.Level
+			}
+		}
+	}
+	return out
 }
 
 // exceptions compares the exceptions by what they allow for which points. Of

@@ -97,6 +97,7 @@ func parseText(text string) (*Approval, error) {
 
 func (a *Approval) readPolicy(r *reader) {
 	known := map[string]bool{}
+	a.LeastTrust = r.number("least-trust-revision")
 	for r.at("level") {
 		l := Level{Name: r.name()}
 		l.Send = r.choice(r.word(), "clear", "sealed", "withheld")
@@ -125,6 +126,18 @@ func (a *Approval) readPolicy(r *reader) {
 		a.Accept = r.list("accept", isName)
 		a.IfReadable = r.choice(r.attr("if-readable"), "seal", "hold")
 		r.end()
+	}
+	for r.at("released") {
+		a.Released = append(a.Released, Release{Points: r.list("points", isPattern), Why: r.attr("why")})
+		r.end()
+	}
+	for r.at("raise") {
+		raise := Raise{Points: r.list("points", isPattern), Level: r.attr("level")}
+		if r.err == nil && !known[raise.Level] {
+			r.fail("the policy has no such level")
+		}
+		r.end()
+		a.Raise = append(a.Raise, raise)
 	}
 	for r.at("exception") {
 		e := Exception{Allow: r.name(), Points: r.list("points", isPattern), Until: r.day(r.attr("until")), Why: r.attr("why")}

@@ -12,16 +12,26 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 )
 
 const (
 	storeName   = "approvals"
-	storeHeader = "fieldseal approvals/v1 " // then the SHA-256 of all that follows the line
+	storeKind   = "fieldseal approvals/v"
+	storeHeader = storeKind + "1 " // then the SHA-256 of all that follows the line
 	maxStore    = 128 << 20
+	maxEarlier  = 1000 // sets of approvers that are remembered
 )
 
-// ErrNotPinned means that the state folder does not know its approvers yet.
-var ErrNotPinned = errors.New("no approvers are pinned in this state folder")
+var (
+	// ErrNotPinned means that the state folder does not know its approvers yet.
+	ErrNotPinned = errors.New("no approvers are pinned in this state folder")
+	// ErrNewer means that a newer version of the program wrote what is pinned.
+	ErrNewer = errors.New("a newer version of fieldseal wrote it")
+	// ErrNotKept means that nothing is wrong with what was to be kept, and that it
+	// cannot be written. What was kept before is still there.
+	ErrNotKept = errors.New("cannot keep the approvals")
+)
 
 // Store is a file in the state folder of a gateway: who its approvers are, and
 // the policy and trust file that it accepted last, with their notes. It is one
@@ -29,9 +39,10 @@ var ErrNotPinned = errors.New("no approvers are pinned in this state folder")
 // be called concurrently, and only the process that has the state folder may
 // call those that write.
 type Store struct {
-	path   string
-	set    Set
-	copies map[Kind]kept
+	path    string
+	set     Set
+	earlier [][32]byte // the digests of the sets before it, oldest first
+	copies  map[Kind]kept
 }
 
 // Copy is a file with what belongs to it.
@@ -51,9 +62,10 @@ type kept struct {
 
 // onDisk is what the file holds after its first line.
 type onDisk struct {
-	Approvers string `json:"approvers"` // Set.Text
-	Policy    *Copy  `json:"policy,omitempty"`
-	Trust     *Copy  `json:"trust,omitempty"`
+	Approvers string   `json:"approvers"`         // Set.Text
+	Earlier   []string `json:"earlier,omitempty"` // the SHA-256 of those before, in hexadecimal
+	Policy    *Copy    `json:"policy,omitempty"`
+	Trust     *Copy    `json:"trust,omitempty"`
 }
 
 // Create pins the approvers in a state folder. It refuses where some are pinned
@@ -63,13 +75,17 @@ func Create(state string, set Set) (*Store, error) {
 		return nil, fmt.Errorf("cannot pin the approvers: %w", err)
 	}
 	st := &Store{path: filepath.Join(state, storeName), set: set, copies: map[Kind]kept{}}
-	switch _, err := os.Lstat(st.path); {
-	case err == nil:
+	b, err := st.encode()
+	if err != nil {
+		return nil, err
+	}
+	switch err := put(st.path, b, whereNone); {
+	case errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("approvers are pinned in %s already; enough of them sign the new set to change it", st.path)
-	case !errors.Is(err, fs.ErrNotExist):
+	case err != nil:
 		return nil, fmt.Errorf("cannot pin the approvers: %w", err)
 	}
-	return st, st.write()
+	return st, nil
 }
 
 // Open reads what is pinned and accepted. It is an [ErrNotPinned] where nothing
@@ -88,26 +104,44 @@ func Open(state string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the approvals: %w", err)
 	}
-	if err := st.read(b); err != nil {
-		return nil, fmt.Errorf("%s is damaged, and without it nobody knows what was approved: %w; put it back from a copy of the state folder", st.path, err)
+	switch err := st.read(b); {
+	case errors.Is(err, ErrNewer):
+		return nil, fmt.Errorf("%s cannot be read: %w; use that version again: nothing is damaged, and an older copy of the file would forget what was accepted since", st.path, err)
+	case err != nil:
+		return nil, fmt.Errorf("%s is damaged, and without it nobody knows what was approved: %w; put it back from a copy of the state folder, %s", st.path, err, Forgets)
 	}
 	return st, nil
 }
 
+// Forgets says what to look at after the file was put back or made anew.
+const Forgets = "then look whether the revisions that `fieldseal policy show` prints are those in force last (the events policy-accepted and trust-accepted, or the approvers, tell): " +
+	"older files than the copy knows would be accepted again"
+
 func (st *Store) read(b []byte) error {
 	head, body, ok := bytes.Cut(b, []byte("\n"))
-	if !ok || len(b) > maxStore || string(head) != header(body) {
+	version, sum, _ := bytes.Cut(bytes.TrimPrefix(head, []byte(storeKind)), []byte(" "))
+	n, err := strconv.Atoi(string(version))
+	switch {
+	case ok && bytes.HasPrefix(head, []byte(storeKind)) && err == nil && n > 1 && len(sum) == hex.EncodedLen(sha256.Size):
+		return ErrNewer
+	case !ok || len(b) > maxStore || string(head) != header(body):
 		return errors.New("it is not what this version wrote")
 	}
 	var d onDisk
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&d); err != nil {
-		return errors.New("it holds more than this version knows")
+		return ErrNewer // what it holds is whole: its digest is right
 	}
-	var err error
 	if st.set, err = ParseSet([]byte(d.Approvers)); err != nil {
 		return err
+	}
+	for _, s := range d.Earlier {
+		b, ok := digest(s)
+		if !ok {
+			return errors.New("an earlier set of approvers has no digest")
+		}
+		st.earlier = append(st.earlier, [32]byte(b))
 	}
 	for _, kind := range []Kind{Policy, Trust} {
 		c := d.Policy
@@ -169,9 +203,12 @@ func (st *Store) Change(signed []byte) (changed bool, err error) {
 	if err := next.write(); err != nil {
 		return false, err
 	}
-	st.set = next.set
+	st.set, st.earlier = next.set, next.earlier
 	return true, nil
 }
+
+// Had tells whether a set was pinned here before others took its place.
+func (st *Store) Had(set Set) bool { return slices.Contains(st.earlier, set.Digest()) }
 
 // With gives the store as [Store.Change] would leave it, to look at: it writes
 // nothing.
@@ -183,7 +220,9 @@ func (st *Store) With(signed []byte) (next *Store, changed bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	return &Store{set: set, copies: st.copies}, true, nil
+	earlier := append(slices.Clone(st.earlier), st.set.Digest())
+	earlier = earlier[max(0, len(earlier)-maxEarlier):]
+	return &Store{set: set, earlier: earlier, copies: st.copies}, true, nil
 }
 
 // InMemory gives a store that knows its approvers and nothing else, and that
@@ -295,7 +334,21 @@ func (st *Store) write() error {
 	if st.path == "" {
 		return errors.New("cannot keep the approvals: this is a store to look at")
 	}
+	b, err := st.encode()
+	if err != nil {
+		return err
+	}
+	if err := put(st.path, b, os.Rename); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotKept, err)
+	}
+	return nil
+}
+
+func (st *Store) encode() ([]byte, error) {
 	d := onDisk{Approvers: st.set.Text()}
+	for _, e := range st.earlier {
+		d.Earlier = append(d.Earlier, hex.EncodeToString(e[:]))
+	}
 	if k, ok := st.copies[Policy]; ok {
 		d.Policy = &k.Copy
 	}
@@ -304,16 +357,13 @@ func (st *Store) write() error {
 	}
 	b, err := json.Marshal(d)
 	if err != nil {
-		return fmt.Errorf("cannot encode the approvals: %w", err)
+		return nil, fmt.Errorf("cannot encode the approvals: %w", err)
 	}
 	b = append([]byte(header(b)+"\n"), b...)
 	if len(b) > maxStore {
-		return fmt.Errorf("cannot keep the approvals: they are larger than %d MiB", maxStore>>20)
+		return nil, fmt.Errorf("%w: they are larger than %d MiB", ErrNotKept, maxStore>>20)
 	}
-	if err := replace(st.path, b); err != nil {
-		return fmt.Errorf("cannot keep the approvals: %w", err)
-	}
-	return nil
+	return b, nil
 }
 
 // header is the first line of the file. It finds damage, not forgery: whoever
@@ -323,7 +373,20 @@ func header(body []byte) string {
 	return storeHeader + hex.EncodeToString(sum[:])
 }
 
-func replace(path string, b []byte) error {
+// whereNone places a file where there is none yet.
+func whereNone(from, to string) error {
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) { // a file system without links
+		return errors.Join(fs.ErrExist, err)
+	}
+	return os.Rename(from, to)
+}
+
+// put writes a file beside the path, flushes it and places it there.
+func put(path string, b []byte, place func(from, to string) error) error {
 	dir := filepath.Dir(path)
 	f, err := os.CreateTemp(dir, ".new-*") // 0600
 	if err != nil {
@@ -333,7 +396,7 @@ func replace(path string, b []byte) error {
 	_, err = f.Write(b)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), path)
+		err = place(f.Name(), path)
 	}
 	if err != nil {
 		return err

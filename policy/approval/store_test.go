@@ -18,7 +18,7 @@ func release(t testing.TB, revision int, content string, signers ...approval.Sec
 	p := plant(t)
 	file := []byte(content)
 	p.Revision, p.Digest = revision, sha256.Sum256(file)
-	return approval.Copy{File: file, Note: sign(t, approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{press3()}, p)).Text(), signers...)}
+	return approval.Copy{File: file, Note: sign(t, approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{press3()}, p)).Text(), signers...)}
 }
 
 func trusted(t testing.TB, revision int, signers ...approval.Secret) approval.Copy {
@@ -75,9 +75,9 @@ func TestAcceptRevisions(t *testing.T) {
 func TestAnotherTableIsAnotherRevision(t *testing.T) {
 	p := plant(t)
 	m := press3()
-	one := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p))
+	one := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
 	change("state", func(pt *approval.Point) { pt.Address = "holding/130" })(&m)
-	other := approval.OfPolicy(p, approval.Resolve(gateway, []approval.Machine{m}, p))
+	other := approval.OfPolicy(p, 4, approval.Resolve(gateway, []approval.Machine{m}, p))
 	accepted, err := approval.Accept(approval.Accepted{}, one)
 	require.NoError(t, err)
 	_, err = approval.Accept(accepted, other)

@@ -21,12 +21,13 @@ type Point struct {
 	Policy policy.Point
 	// What is read, written in one way: the device behind the endpoint ("1";
 	// empty where there is none), the very register, bit, node or field
-	// ("holding/121.3"), and the type with its size ("uint16", "bytes[240]").
-	// Address may be more exact than Policy.Address, which only groups.
+	// ("holding/121.3"), and the type with its size and what else decides when it
+	// is read ("uint16", "bytes[240] changes-with holding/499"). Address may be
+	// more exact than Policy.Address, which only groups.
 	Unit, Address, Type string
 }
 
-// Entry is one point that leaves more openly than an unlabelled one would.
+// Entry is one point that leaves otherwise than one that nobody labelled.
 type Entry struct {
 	Machine, Point                string
 	Treatment                     policy.Treatment // sealed, clear, passthrough or withheld
@@ -36,9 +37,9 @@ type Entry struct {
 	ReadableBy                    []string // of passthrough, sorted
 }
 
-// Table lists what a gateway sends more openly than the default level: the
-// points of looser levels, and those that pass through as the device encrypted
-// them. A table is in the order of machines and points.
+// Table lists what a gateway does not send as a point that nobody labelled: the
+// points of looser and of stricter levels, and those that pass through as the
+// device encrypted them. A table is in the order of machines and points.
 type Table struct {
 	Gateway string
 	Entries []Entry
@@ -51,20 +52,13 @@ func Resolve(gateway string, machines []Machine, p *policy.Policy) Table {
 	for i := range machines {
 		m := &machines[i]
 		for k, d := range compile(p, m.Name, labels(m)) {
-			if isOpen(p, d) {
+			if d.Treatment == policy.Passed || d.Level != p.Default {
 				t.Entries = append(t.Entries, entry(m, k, d))
 			}
 		}
 	}
 	slices.SortStableFunc(t.Entries, compare)
 	return t
-}
-
-// Text gives the lines of the table as they are signed.
-func (t Table) Text() string {
-	var w writer
-	t.write(&w)
-	return w.String()
 }
 
 func (t Table) write(w *writer) {
@@ -122,11 +116,6 @@ func labels(m *Machine) []policy.Point {
 // time does not matter.
 func compile(p *policy.Policy, machine string, points []policy.Point) []policy.Decision {
 	return p.Compile(machine, points, point.Encrypted, time.Time{}).Decisions
-}
-
-// isOpen tells whether a point leaves more openly than an unlabelled one.
-func isOpen(p *policy.Policy, d policy.Decision) bool {
-	return d.Treatment == policy.Passed || rank(p, d.Level) < rank(p, p.Default)
 }
 
 // rank gives the place of a level in a policy. One that it does not know is

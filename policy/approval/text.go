@@ -118,11 +118,12 @@ func (r *reader) need(kind string) {
 	}
 }
 
-// number reads a line with a number above 0.
+// number reads a line with a number above 0, of which none is greater than the
+// greatest revision.
 func (r *reader) number(kind string) int {
 	r.need(kind)
 	v, err := strconv.Atoi(r.word())
-	if r.err == nil && (err != nil || v < 1 || v > 1<<31-1) {
+	if r.err == nil && (err != nil || v < 1 || v > MaxRevision) {
 		r.fail("no number above 0")
 	}
 	r.end()
