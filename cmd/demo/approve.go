@@ -9,7 +9,8 @@ import (
 )
 
 // approve makes an approver, pins her at the gateway and has her sign what
-// stands in the folder. What a recipient pins is in the file approvers.
+// stands in the folder. What a recipient pins is in the file approvers; her
+// secret key stands apart, as it is on a machine of her own in a plant.
 func (p *plant) approve() error {
 	anna, err := approve.New("anna")
 	if err != nil {
@@ -22,9 +23,12 @@ func (p *plant) approve() error {
 	if err != nil {
 		return err
 	}
+	if err := os.Mkdir(p.path("approver"), 0o700); err != nil {
+		return err
+	}
 	for name, text := range map[string]string{
 		"approvers":              set.Text(),
-		"keys/anna.approver":     anna.Secret.Reveal() + "\n",
+		"approver/anna.approver": anna.Secret.Reveal() + "\n",
 		"keys/anna.approver.pub": anna.Public + "\n",
 	} {
 		if err := os.WriteFile(p.path(name), []byte(text), 0o600); err != nil {

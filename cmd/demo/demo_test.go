@@ -56,7 +56,7 @@ func TestDemoForPeople(t *testing.T) {
 func TestScanIsNotBlind(t *testing.T) {
 	for machine, point := range map[string]string{"press-1": "bytes: 32, ", "mixer-1": "ProgramName, type: string, max_bytes: 64, "} {
 		t.Run(machine, func(t *testing.T) {
-			r, err := show(t.Context(), flags{duration: 1500 * time.Millisecond, machines: 1}, io.Discard, func(name, text string) string {
+			r, err := show(t.Context(), flags{duration: 1500 * time.Millisecond, machines: 1}, io.Discard, hooks{edit: func(name, text string) string {
 				switch name {
 				case "policy.yaml":
 					text = strings.ReplaceAll(text, `"*/nameplate"`, `"*/nameplate", "*/program-name"`)
@@ -66,7 +66,7 @@ func TestScanIsNotBlind(t *testing.T) {
 					return strings.Replace(text, point+"sensitivity: restricted", point+"sensitivity: public", 1)
 				}
 				return text
-			})
+			}})
 			require.NoError(t, err)
 			require.Positive(t, r.PlaintextSeen)
 			require.Equal(t, "plaintext of sealed points upstream", r.wrong())

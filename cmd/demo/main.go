@@ -73,7 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if f.json {
 		view = io.Discard
 	}
-	r, err := show(ctx, f, view, nil)
+	r, err := show(ctx, f, view, hooks{})
 	if err != nil {
 		fmt.Fprintln(stderr, "demo:", err)
 		return 1

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
@@ -34,9 +33,6 @@ type plant struct {
 	mixer *sim.OPCUA
 	nats  *natstest.Server
 	keys  *keystore.Store
-
-	mu    sync.Mutex
-	reads map[registers]uint64 // requests answered, by what they asked for
 }
 
 // simulator is one of the plant's, whatever its machines speak.
@@ -44,7 +40,7 @@ type simulator interface {
 	Names() []string
 	YAML(machine string) string
 	Served(machine, counter string) []uint32
-	Payloads(machine string) [][]byte
+	History(machine, point string) sim.History
 	Canaries() [][]byte
 	PublicCanaries() [][]byte
 	Stop()
@@ -80,28 +76,25 @@ func (p *plant) canaries() (secret, public [][]byte) {
 	return secret, public
 }
 
-// registers is what one request asked a machine for.
-type registers struct {
-	machine      string
-	function     byte
-	first, count uint16
-}
-
 // startPlant starts the simulators and the broker and writes the folder, step by
 // step as the README tells an engineer to. edit may change a file's text before
 // it is written.
 func startPlant(dir string, f flags, edit func(name, text string) string) (p *plant, err error) {
-	p = &plant{dir: dir, reads: make(map[registers]uint64)}
+	p = &plant{dir: dir}
+	record := remembered
+	if f.serve != "" {
+		record = 0 // nobody compares
+	}
 	defer func() {
 		if err != nil {
 			p.close()
 		}
 	}()
-	p.press, err = sim.StartModbus(sim.ModbusOptions{Machines: f.machines, PayloadEvery: 2 * time.Second, OnRequest: p.count})
+	p.press, err = sim.StartModbus(sim.ModbusOptions{Machines: f.machines, PayloadEvery: 2 * time.Second, Record: record})
 	if err != nil {
 		return p, err
 	}
-	if p.mixer, err = sim.StartOPCUA(sim.OPCUAOptions{Machines: f.mixers(), PayloadEvery: 2 * time.Second}); err != nil {
+	if p.mixer, err = sim.StartOPCUA(sim.OPCUAOptions{Machines: f.mixers(), PayloadEvery: 2 * time.Second, Record: record}); err != nil {
 		return p, err
 	}
 	if p.nats, err = natstest.New(natstest.Options{Folder: filepath.Join(dir, "nats")}); err != nil {
@@ -123,16 +116,6 @@ func (p *plant) close() {
 	if p.nats != nil {
 		p.nats.Close()
 	}
-}
-
-// count remembers what the gateway asked for and was given.
-func (p *plant) count(r sim.Request) {
-	if r.Dead {
-		return
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.reads[registers{r.Machine, r.Function, r.First, r.Count}]++
 }
 
 // quiesce lets the presses leave all requests from now on without an answer, and

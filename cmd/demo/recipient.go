@@ -21,16 +21,17 @@ type reader struct {
 	mu       sync.Mutex
 	envelope *envelope.Reader
 	refused  []string
-	samples  map[string][]envelope.Sample // machine/point → in order of arrival
-	payloads map[string][][]byte          // machine → passthrough payloads
+	hooks    hooks
+	arrivals map[string][]arrival // machine/point → in order
 	clear    uint64
+	passed   uint64
 	opened   uint64
 	signed   uint64
 	last     []envelope.Delivery // since newest was called
 }
 
 // newReader makes a recipient. With now he does not wait for signatures.
-func newReader(p *plant, now bool) (*reader, error) {
+func newReader(p *plant, now bool, h hooks) (*reader, error) {
 	trust, problems := configs.LoadTrust(p.path("trust.yaml"))
 	if trust == nil {
 		return nil, fmt.Errorf("the trust file: %v", problems)
@@ -46,8 +47,8 @@ func newReader(p *plant, now bool) (*reader, error) {
 			Identities: []*envelope.Identity{id},
 			Now:        now,
 		}),
-		samples:  make(map[string][]envelope.Sample),
-		payloads: make(map[string][][]byte),
+		hooks:    h,
+		arrivals: make(map[string][]arrival),
 	}, nil
 }
 
@@ -74,6 +75,9 @@ func (r *reader) refuse(err error) {
 }
 
 func (r *reader) message(m envelope.Message) error {
+	if r.hooks.message != nil && !r.hooks.message(&m) {
+		return nil
+	}
 	deliveries, err := r.envelope.Read(&m)
 	var refusal *envelope.Refusal
 	if errors.As(err, &refusal) {
@@ -92,6 +96,9 @@ func (r *reader) message(m envelope.Message) error {
 // take counts, in samples. Those without a value, which say that a machine was
 // not reached, are not counted: the machine gave none out.
 func (r *reader) take(d *envelope.Delivery) {
+	if r.hooks.deliver != nil {
+		r.hooks.deliver(d)
+	}
 	var n uint64
 	for _, s := range d.Samples {
 		if s.Value.Kind() == envelope.NoValue {
@@ -99,12 +106,14 @@ func (r *reader) take(d *envelope.Delivery) {
 		}
 		n++
 		key := d.Stream.Machine + "/" + s.Name
-		r.samples[key] = append(r.samples[key], s)
+		r.arrivals[key] = append(r.arrivals[key], arrival{time: s.Time, value: s.Value})
 	}
 	switch {
 	case d.Kind == envelope.Passthrough:
 		n = 1
-		r.payloads[d.Stream.Machine] = append(r.payloads[d.Stream.Machine], slices.Clone(d.Payload))
+		r.passed++
+		key := d.Stream.Machine + "/" + d.Point
+		r.arrivals[key] = append(r.arrivals[key], arrival{d.Time, envelope.OfBytes(slices.Clone(d.Payload)), true})
 	case d.Sealed:
 		r.opened += n
 	default:
@@ -117,13 +126,10 @@ func (r *reader) take(d *envelope.Delivery) {
 }
 
 // count tells how many values of a point came.
-func (r *reader) count(machine string, pt configs.Point) uint64 {
+func (r *reader) count(machine, point string) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if pt.Passthrough != "" {
-		return uint64(len(r.payloads[machine]))
-	}
-	return uint64(len(r.samples[machine+"/"+pt.Name]))
+	return uint64(len(r.arrivals[machine+"/"+point]))
 }
 
 // newest gives what was delivered since the last call.

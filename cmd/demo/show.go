@@ -10,18 +10,31 @@ import (
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge"
+	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/configs"
 )
 
+// hooks let a test disturb what the demo judges. Elsewhere all are nil.
+type hooks struct {
+	edit    func(name, text string) string         // a file before it is written
+	started func(p *plant)                         // the machines run, the gateway does not yet
+	ended   func(p *plant, config *configs.Config) // the gateway has ended, and nothing is judged yet
+	message func(m *envelope.Message) bool         // whether the judging recipient gets it
+	deliver func(d *envelope.Delivery)             // before the judging recipient looks at it
+}
+
+// logFile is what the gateway logs, in the plant's folder.
+const logFile = "gateway.log"
+
 // show runs everything for a while and gives the result.
-func show(ctx context.Context, f flags, view io.Writer, edit func(name, text string) string) (*result, error) {
+func show(ctx context.Context, f flags, view io.Writer, h hooks) (*result, error) {
 	dir, err := os.MkdirTemp("", "fieldseal-demo-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	p, err := startPlant(dir, f, edit)
+	p, err := startPlant(dir, f, h.edit)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +48,10 @@ func show(ctx context.Context, f flags, view io.Writer, edit func(name, text str
 			return nil, fmt.Errorf("the demo's own configuration: %w", problem)
 		}
 	}
-	r, err := newReader(p, true) // the live view
+	if h.started != nil {
+		h.started(p)
+	}
+	r, err := newReader(p, true, hooks{}) // the live view
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +79,10 @@ func show(ctx context.Context, f flags, view io.Writer, edit func(name, text str
 	if err := errors.Join(err, stop()); err != nil {
 		return nil, fmt.Errorf("at the end: %w", err)
 	}
-	return judge(p, config)
+	if h.ended != nil {
+		h.ended(p, config)
+	}
+	return judge(p, config, h)
 }
 
 // rest brings the machines to rest, and waits until the recipient has what they
@@ -89,8 +108,8 @@ func (p *plant) rest(config *configs.Config, r *reader) error {
 func (p *plant) arrived(config *configs.Config, r *reader) bool {
 	for i := range config.Machines {
 		m := &config.Machines[i]
-		for k, pt := range m.Points {
-			if given, counted := p.given(m, k); counted && r.count(m.Name, pt) < given {
+		for _, pt := range m.Points {
+			if r.count(m.Name, pt.Name) < p.of(m.Name).History(m.Name, pt.Name).Total {
 				return false
 			}
 		}
@@ -108,7 +127,7 @@ func startGateway(p *plant, config *configs.Config) (stop func() error, err erro
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(p.path("gateway.log"))
+	log, err := os.Create(p.path(logFile))
 	if err != nil {
 		return nil, err
 	}
@@ -175,6 +194,11 @@ In another terminal:
   fieldseal status -c %[4]s/gateway.yaml
   fieldseal open  -i %[4]s/keys/%[5]s.identity --trust %[4]s/trust.yaml --approvers %[4]s/approvers \
       --nats %[3]s --stream %[6]s --prefix %[7]s --cert %[4]s/reader.pem --key %[4]s/reader.key --ca %[4]s/hub-ca.pem
+
+After a change of policy, trust file or labels, with a higher revision; in a real plant approver/ is a folder
+on another machine, of the person who approves:
+
+  fieldseal policy sign -c %[4]s/gateway.yaml --key %[4]s/approver/anna.approver
 
 Ends with Ctrl-C.
 `, f.machinery(), p.press.URL(), p.nats.URL(), f.serve, recipient, streamName, prefix, p.mixer.Endpoint())

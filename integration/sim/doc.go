@@ -21,5 +21,6 @@
 // far end can be checked against it and not against the bridge's own word:
 // [Modbus.Served] for samples lost and duplicated, [Modbus.Payloads] for
 // ciphertext byte for byte, [Modbus.Canaries] for what must not be seen on the
-// way; and [OPCUA.Given] for each value of each node.
+// way, [Modbus.History] for each value of each point with its time, and
+// [OPCUA.Given] for how many there were.
 package sim

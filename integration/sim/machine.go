@@ -14,14 +14,20 @@ type machine struct {
 	start   time.Time
 	payload *payload
 	counts  map[string]*counter
+
+	most      int // values kept of each point
+	histories map[string]*history
 }
 
-func newMachine(name string, index int, start time.Time, every time.Duration) *machine {
-	return &machine{
+func newMachine(name string, index int, start time.Time, every time.Duration, most int) *machine {
+	m := &machine{
 		name: name, index: index, start: start,
 		payload: newPayload(name, start, every),
 		counts:  map[string]*counter{Counter: {}, PublicCounter: {}},
+		most:    most, histories: map[string]*history{},
 	}
+	m.payload.history = m.record("torque-log")
+	return m
 }
 
 // The points that count how often they were read.

@@ -16,6 +16,7 @@ type ModbusOptions struct {
 	PayloadEvery time.Duration    // a new payload; default 5 s, negative: only by NextPayload
 	Now          func() time.Time // default time.Now
 	Load         int              // that many more holding registers from 1000, for benchmarks
+	Record       int              // values that History keeps of each point; default none
 	OnRequest    func(Request)    // called before each answer, also where there will be none; not to call the simulator
 }
 
@@ -54,7 +55,7 @@ func StartModbus(o ModbusOptions) (*Modbus, error) {
 	}
 	p := &Modbus{now: o.Now, onRequest: o.OnRequest, address: "127.0.0.1:0", codes: map[byte]int{}, conns: map[net.Conn]struct{}{}}
 	for i := range o.Machines {
-		m := newMachine(fmt.Sprintf("%s-%d", o.Name, i+1), i+1, o.Now(), o.PayloadEvery)
+		m := newMachine(fmt.Sprintf("%s-%d", o.Name, i+1), i+1, o.Now(), o.PayloadEvery, o.Record)
 		p.units = append(p.units, &unit{machine: m, memory: m.memory(o.Load)})
 	}
 	if err := p.Start(); err != nil {
@@ -217,6 +218,9 @@ func (u *unit) execute(r Request, now time.Time) (data []byte, after []func()) {
 			return exception(f.code)
 		}
 	}
+	if u.machine != nil {
+		u.machine.payload.reader.requests++
+	}
 	var wire []byte
 	ok := false
 	switch table(r.Function) {
@@ -225,7 +229,7 @@ func (u *unit) execute(r Request, now time.Time) (data []byte, after []func()) {
 	case input:
 		wire, after, ok = registers(u.memory.input, int(r.First), int(r.Count), now)
 	case coils:
-		wire, ok = u.memory.bits(int(r.First), int(r.Count), now)
+		wire, after, ok = u.memory.bits(int(r.First), int(r.Count), now)
 	}
 	if !ok {
 		return exception(2)

@@ -27,6 +27,8 @@ type payload struct {
 	current []byte   // as it is given out
 	version uint16   // the counter register: moves with current
 	served  [][]byte // distinct ones that were read in full
+	history *history
+	reader  watched // behind Modbus
 }
 
 func newPayload(machine string, now time.Time, every time.Duration) *payload {
