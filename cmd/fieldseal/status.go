@@ -167,6 +167,12 @@ func printTrouble(w io.Writer, s *status.Gateway) error {
 		case m.Error != "":
 			add("%s is down%s: %s", m.Name, ago(" for %s", s.Time, m.Since), m.Error)
 		}
+		if f := m.Field; f.LeftOut+f.Missed > 0 {
+			add("%s: since its source began %d samples or polls were left out, and %d values or messages were lost on the way", m.Name, f.LeftOut, f.Missed)
+		}
+		if f := m.Field; f.Deaths > 0 {
+			add("%s: its worker process died %d times%s", m.Name, f.Deaths, map[bool]string{true: "; it has one of its own now"}[f.Alone])
+		}
 		withheld, unread := grouped{}, grouped{}
 		for _, h := range m.Withheld {
 			withheld.add(h.Why, h.Point)

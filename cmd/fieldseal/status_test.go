@@ -37,6 +37,10 @@ func TestPrintStatus(t *testing.T) {
 				Withheld: []status.Withheld{{Point: "force", Why: "the connection is any"}, {Point: "recipe", Why: "the connection is any"}},
 				Unread:   []status.Unread{{Point: "energy", Status: "illegal data address"}},
 			},
+			{
+				Name: "mixer-1", State: "up", Security: "encrypted", Error: "it gives less often than asked: speed",
+				Field: status.Field{Missed: 3, Deaths: 2, Alone: true},
+			},
 			{Name: "hotrunner-17", State: "down", Security: "any", Error: "no route to host", Since: now.Add(-time.Minute)},
 		},
 	}
@@ -55,11 +59,15 @@ LEFT OUT   mixer-4: machines/mixer-4.yaml:3:1: unknown key
 
 machine       state  connection  clear  sealed  passthrough  withheld  samples  bad  last
 press-3       up     any         1      12      0            2         123456   0    200ms ago
+mixer-1       up     encrypted   0      0       0            0         0        0    never
 hotrunner-17  down   -           0      0       0            0         0        0    never
 
 press-3: force, state leave as points that nobody labelled: not approved: nothing was signed for this point
 press-3: force, recipe do not leave: the connection is any
 press-3: energy is not read: illegal data address
+mixer-1: it gives less often than asked: speed
+mixer-1: since its source began 0 samples or polls were left out, and 3 values or messages were lost on the way
+mixer-1: its worker process died 2 times; it has one of its own now
 hotrunner-17 is down for 1m0s: no route to host
 `, out.String())
 }
