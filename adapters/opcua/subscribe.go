@@ -11,6 +11,8 @@ import (
 
 	"github.com/gopcua/opcua/id"
 	"github.com/gopcua/opcua/ua"
+
+	"github.com/fieldseal/fieldseal/bridge/point"
 )
 
 const (
@@ -327,8 +329,38 @@ func (s *session) retryRefused() error {
 		if absent && !s.announce(a) {
 			continue
 		}
-		if err := s.begin(again); err != nil {
+		if absent {
+			if err := s.begin(again); err != nil {
+				return err
+			}
+		} else if err := s.monitorAgain(again); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// monitorAgain subscribes to items that were refused. It does not read them
+// before: a point that can be read, and not monitored, would have a good value
+// between two bad ones at each try.
+func (s *session) monitorAgain(items []*item) error {
+	s.mu.Lock()
+	for _, it := range items {
+		if it.node == nil {
+			s.refuse(it, it.refused, point.BadConfigurationError)
+		}
+	}
+	s.flushAll(items)
+	s.mu.Unlock()
+	known := slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return it.node == nil })
+	if err := s.monitor(known); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, it := range known {
+		if it.refused == "" && it.noticed == 0 {
+			s.tell(it, "")
 		}
 	}
 	return nil
