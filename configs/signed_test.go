@@ -120,5 +120,5 @@ points:
 	o.edit("machines/mixer.yaml", pin, strings.Repeat("cd", 32))
 	c, problems = o.start()
 	require.Equal(t, "restricted", c.Machines[0].Points[0].Label)
-	assert.Contains(t, strings.Join(problems, "\n"), "unit is sha256:cdcd")
+	assert.Contains(t, strings.Join(problems, "\n"), "server certificate is sha256:cdcd")
 }

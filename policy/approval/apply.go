@@ -137,9 +137,13 @@ func (a *Approval) table(gateway string, p *policy.Policy) (t Table, none string
 // read from there.
 func moved(m *Machine, i int, e *Entry) string {
 	pt := &m.Points[i]
+	device := "unit"
+	if strings.HasPrefix(pt.Unit+e.Unit, "sha256:") {
+		device = "server certificate"
+	}
 	for _, f := range []struct{ what, now, signed string }{
 		{"endpoint", m.Endpoint, e.Endpoint},
-		{"unit", pt.Unit, e.Unit},
+		{device, pt.Unit, e.Unit},
 		{"address", pt.Address, e.Address},
 		{"type", pt.Type, e.Type},
 	} {
