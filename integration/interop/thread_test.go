@@ -124,7 +124,7 @@ func TestThread(t *testing.T) {
 	// One reader follows from the start.
 	follow := exec.Command(program(t), p.site.openArgs(p.site.identity(engineering),
 		"--trust", trust, "--stream", streamName, "--prefix", prefix)...)
-	follow.Env = environment()
+	follow.Env = append(environment(), "XDG_CONFIG_HOME="+t.TempDir()) // where it remembers the approvers
 	reader := start(t, "open", follow)
 	reader.line(t, `"point":"counter"`)
 
