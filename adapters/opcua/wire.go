@@ -3,7 +3,6 @@ package opcua
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"strings"
@@ -350,6 +349,3 @@ func (t Type) kind() point.Kind {
 	}
 	return point.None
 }
-
-// String names the frame for error texts.
-func (k kind) String() string { return fmt.Sprintf("frame %d", byte(k)) }
