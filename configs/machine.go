@@ -14,7 +14,8 @@ import (
 // Machine is one machine's file.
 type Machine struct {
 	Name   string
-	About  string // for people
+	About  string            // for people
+	Tags   map[string]string // for the catalogue: site, line, asset
 	File   string
 	Modbus *Modbus // how it is read; nil where another protocol reads it
 	OPCUA  *OPCUA

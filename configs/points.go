@@ -8,6 +8,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/modbus"
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/policy"
+	"github.com/fieldseal/fieldseal/policy/ciphertext"
 )
 
 // Point is what the mapping says of a point besides how it is read.
@@ -19,7 +20,10 @@ type Point struct {
 	At, Type    string
 	Unit        string // of the value, as the file writes it
 	Report      Report
-	ContentType string // of a payload that the device encrypts
+	ContentType string            // of a payload that the device encrypts
+	Values      map[int64]string  // what the numbers of an enumeration mean
+	Counter     *Counter          // nil: it is none
+	Guard       ciphertext.Config // of a payload that the device encrypts: what it is to be
 }
 
 // Report says which readings are sent. The zero value sends each.
@@ -27,6 +31,11 @@ type Report struct {
 	OnChange     bool          // only what differs from the last one sent
 	Deadband     float64       // by more than this, in engineering units
 	AtLeastEvery time.Duration // and after this time in any case; 0: never
+}
+
+// Counter says that a point only rises.
+type Counter struct {
+	Resets bool // to zero, as on a restart of the machine
 }
 
 // reading is one point while its entry is read.

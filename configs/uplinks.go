@@ -13,8 +13,18 @@ import (
 // Uplink is one way upstream.
 type Uplink struct {
 	Name  string
-	NATS  *NATS // one of the two
+	NATS  *NATS // one of the three
+	DTLS  *DTLS
 	Files *Files
+}
+
+// DTLS is an uplink to hubs, which store in an existing JetStream stream.
+type DTLS struct {
+	Servers        []string // "relay.example:5684", one or several hubs in front of one stream
+	Prefix, Stream string   // what a hub's welcome must say; empty: whatever it says
+	Certificate    string   // name in the keystore
+	Trust          string   // path of the certificates that hubs must lead to, in PEM
+	MinWindow      int      // bytes that are under way whatever is lost; 0: as docs/dtls-uplink.md says
 }
 
 // Files is an uplink into a folder.

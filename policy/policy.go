@@ -21,6 +21,7 @@ type Policy struct {
 	Raise       []Raise
 	Exceptions  []Exception
 	Passthrough Passthrough
+	Events      []string // recipients who may read events upstream; none: events stay here
 	Digest      [32]byte // SHA-256 of the file
 }
 
@@ -31,6 +32,7 @@ type Level struct {
 	To         []string       // recipients; for Sealed
 	Connection point.Security // what the field connection must at least have
 	Pad        bool           // hide sizes: Padmé
+	HideNames  bool           // points' names stay out of addresses: hide: [names]
 }
 
 // Send says how the points of a level leave. The zero value seals.
@@ -82,7 +84,7 @@ const (
 
 // Passthrough says what to do with payloads that devices encrypted.
 type Passthrough struct {
-	Accept     []string // formats: cose, jwe, opaque
+	Accept     []string // formats: those of ciphertext.Formats
 	IfReadable IfReadable
 }
 
@@ -104,6 +106,7 @@ type Point struct {
 	Address     string   // canonical within the machine: equal addresses take the stricter level. Empty: unlike all others
 	Passthrough string   // declared format, empty where the device does not encrypt it
 	ReadableBy  []string // who the device encrypts it for
+	Wrap        bool     // seal the device's ciphertext again, for the level's recipients
 	Withheld    string   // why nothing of it leaves, whatever its level; empty where something may
 }
 
@@ -135,6 +138,7 @@ func (t Treatment) String() string {
 // Decision says how one point leaves, and which rule said so.
 type Decision struct {
 	Treatment Treatment
+	Wrap      bool      // for passthrough: what is ciphertext is sealed again
 	Readable  Treatment // for passthrough: what becomes of a payload that is not ciphertext after all, sealed or withheld
 	Level     string
 	Rule      string // such as "press-3.yaml:22" or "policy.yaml:27 (raise)"
