@@ -37,7 +37,7 @@ func benchSink(name string, in *intake) (*sink, []point.Sample) {
 	s := &sink{
 		machine: name, points: named, now: time.Now, intake: in, events: func(stream.Event) {},
 		policy:  &policy.Policy{Levels: []policy.Level{{Name: "restricted"}}, Default: "restricted"},
-		pending: stream.NewMachine(name, points, policy.SealReadable), meta: make([]point.Meta, benchPoints),
+		pending: stream.NewMachine(name, points), meta: make([]point.Meta, benchPoints),
 	}
 	s.decide(time.Now())
 	return s, samples

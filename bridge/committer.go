@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +20,8 @@ const (
 	commitEvery = 250 * time.Millisecond // from the first pending sample to its commit
 	houseEvery  = time.Second            // checkpoints and ages are looked at
 	retryEvery  = 500 * time.Millisecond // while the outbox accepts nothing
+	stateEvery  = 5 * time.Second        // statements are made, while the relay keeps up
+	stateWithin = 10 * time.Second       // is what they promise
 )
 
 // Tags of outbox records.
@@ -37,9 +40,11 @@ type committer struct {
 	sinks    func() []*sink
 	logger   *slog.Logger
 	events   func(stream.Event)
-	dropOld  bool          // when_full: drop-oldest
-	maxAge   time.Duration // 0: no limit
-	segment  int64         // what the streams leave of the size of the outbox's segments
+	word     func() word           // what the gateway says of itself in statements, and of what happened
+	house    func(time.Time, bool) // looks after files of the state folder; true for the last time
+	dropOld  bool                  // when_full: drop-oldest
+	maxAge   time.Duration         // 0: no limit
+	segment  int64                 // what the streams leave of the size of the outbox's segments
 	now      func() time.Time
 	damage   damage
 	lost     atomic.Uint64
@@ -59,6 +64,15 @@ type committer struct {
 	told    []string                   // quarantined messages whose loss records are built
 	doomed  *doomed                    // what is being given up, while that has not succeeded
 	signed  map[envelope.Stream]uint64 // position of the last checkpoint that giving up came by
+	stated  time.Time                  // when the newest statement was made
+	stateAt uint64                     // a position not before it; the relay is to come by before the next
+}
+
+// word is what the gateway has to say besides what its machines do.
+type word struct {
+	clock  envelope.Clock
+	policy [32]byte
+	events []envelope.Sample
 }
 
 // lostRun asks for one loss record.
@@ -99,6 +113,7 @@ func (c *committer) run(ctx context.Context) error {
 			}
 			return err
 		}
+		c.house(c.now(), false)
 	}
 }
 
@@ -110,7 +125,12 @@ func (c *committer) finish() error {
 	if err := c.commit(ctx, c.build); err != nil {
 		return err
 	}
-	return c.commit(ctx, func(now time.Time) (bool, error) { return false, c.set.Close(now) })
+	c.house(c.now(), true)
+	err := c.commit(ctx, func(now time.Time) (bool, error) { return false, c.set.Close(now) })
+	if err != nil {
+		return err
+	}
+	return c.commit(ctx, func(now time.Time) (bool, error) { return false, c.state(now, c.word()) })
 }
 
 // commit builds messages and offers them to the outbox until it has them, in as
@@ -203,14 +223,22 @@ func (c *committer) waiting() bool {
 // build drains the sinks, unless something drained before is left, and builds
 // this commit's messages. Called with mu held.
 func (c *committer) build(now time.Time) (left bool, err error) {
+	var w word
 	if !c.left {
 		c.pending = c.pending[:0]
 		c.intake.drained()
 		for _, s := range c.sinks() {
 			c.pending = s.drain(c.pending)
 		}
+		if w = c.word(); len(w.events) > 0 && c.set.Has(eventLevel) {
+			c.pending = append(c.pending, stream.Samples(eventMachine, eventLevel, w.events))
+		}
 	}
+	fresh := !c.left
 	c.left, err = c.set.Build(c.pending, now)
+	if since := now.Sub(c.stated); fresh && (since >= stateEvery || since < 0) && c.given.Load() >= c.stateAt {
+		err = errors.Join(err, c.state(now, w))
+	}
 	n := min(len(c.extra), maxExtra)
 	for _, l := range c.extra[:n] {
 		err = errors.Join(err, c.set.Lost([]stream.Lost{l.run}, l.reason, now))
@@ -220,6 +248,13 @@ func (c *committer) build(now time.Time) (left bool, err error) {
 	}
 	c.extra = c.extra[n:]
 	return c.left || len(c.extra) > 0, err
+}
+
+// state builds a statement. One waits in the outbox at a time: while nothing is
+// delivered, more of them would say nothing more.
+func (c *committer) state(now time.Time, w word) error {
+	c.stated = now
+	return c.set.State(now, w.clock, stateWithin, w.policy)
 }
 
 // offer appends once, making room by the overflow rule where that was declared.
@@ -246,9 +281,13 @@ func (c *committer) offer() error {
 }
 
 func (c *committer) accept() error {
+	last := c.log.Stats().LastPosition
 	c.mu.Lock()
 	c.commits.Add(1)
 	c.messages.Add(uint64(len(c.set.Built())))
+	if slices.ContainsFunc(c.set.Built(), func(m envelope.Message) bool { return m.Address.Kind == envelope.Statement }) {
+		c.stateAt = last
+	}
 	err := c.set.Accept()
 	c.mu.Unlock()
 	for _, file := range c.told {

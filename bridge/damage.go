@@ -231,6 +231,9 @@ func (s *damageScan) entry(e *outbox.Entry) error {
 	if err != nil {
 		return err
 	}
+	if m.Address.Kind == envelope.Statement {
+		return nil // of no stream
+	}
 	s.note(m.Address.Stream, m.Epoch, m.Sequence, m.Sequence, e.Position)
 	s.of[m.Address.Stream].message(s, &m)
 	return nil

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
+	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/stream"
 )
 
@@ -28,7 +30,17 @@ type eventLog struct {
 	file  *os.File
 	size  int64
 	count uint64
+	up    []envelope.Sample // what is to go upstream; at most maxEventsUp
+	held  uint64            // what had no room there
 }
+
+// Events go upstream as samples of a stream of their own, whose names no machine
+// and no level can have.
+const (
+	eventMachine = "_gateway"
+	eventLevel   = "_events"
+	maxEventsUp  = 1000 // that wait for a commit
+)
 
 type eventLine struct {
 	Time    time.Time `json:"time"`
@@ -61,7 +73,9 @@ func (l *eventLog) open() error {
 func (l *eventLog) write(e stream.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	line, err := json.Marshal(eventLine{l.now().UTC(), e.Name, e.Machine, e.Point, e.Text})
+	now := l.now()
+	l.queue(e, now)
+	line, err := json.Marshal(eventLine{now.UTC(), e.Name, e.Machine, e.Point, e.Text})
 	if err == nil && l.size+int64(len(line)) > maxEventLog {
 		err = l.rotate()
 	}
@@ -75,6 +89,34 @@ func (l *eventLog) write(e stream.Event) {
 	}
 	l.size += int64(len(line)) + 1
 	l.count++
+}
+
+// queue keeps an event until it goes upstream: a sample with the event's name,
+// whose value is the rest of it as JSON. Called with mu held.
+func (l *eventLog) queue(e stream.Event, now time.Time) {
+	if len(l.up) >= maxEventsUp {
+		l.held++
+		return
+	}
+	of := map[string]string{"text": e.Text, "machine": e.Machine, "point": e.Point}
+	if l.held > 0 {
+		of["left_out_before"] = fmt.Sprint(l.held)
+		l.held = 0
+	}
+	maps.DeleteFunc(of, func(_, v string) bool { return v == "" })
+	b, err := json.Marshal(of)
+	if err == nil && len(b) <= envelope.MaxValue {
+		l.up = append(l.up, envelope.Sample{Name: e.Name, Time: now.UnixNano(), Value: envelope.OfText(b)})
+	}
+}
+
+// upstream takes what is to go upstream.
+func (l *eventLog) upstream() []envelope.Sample {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	up := l.up
+	l.up = nil
+	return up
 }
 
 func (l *eventLog) rotate() error {

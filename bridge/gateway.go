@@ -2,13 +2,16 @@ package bridge
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,6 +66,7 @@ type Gateway struct {
 	lock      *os.File
 	log       *outbox.Log
 	events    *eventLog
+	guards    *guardMemory
 	committer *committer
 	relay     *relay.Relay
 	endpoints []endpoint
@@ -96,6 +100,9 @@ func New(o Options) (_ *Gateway, err error) {
 		return nil, err
 	}
 	if err = g.accept(&o); err != nil {
+		return nil, err
+	}
+	if g.guards, err = openGuards(g.config.State, g.logger); err != nil {
 		return nil, err
 	}
 	if err = g.buildCommitter(o.Keys); err != nil {
@@ -132,7 +139,7 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 		return err
 	}
 	set := stream.Config{
-		Gateway: g.config.Gateway, Signer: envelope.Signer{Gateway: g.config.Gateway, Key: signing}, IDKey: ids, Levels: levels,
+		Gateway: g.config.Gateway, Signer: envelope.Signer{Gateway: g.config.Gateway, Key: signing}, IDKey: ids, NamesKey: namesKey(ids), Levels: levels,
 	}
 	cost, err := g.streamsCost(&set)
 	if err != nil {
@@ -149,7 +156,7 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	}
 	g.committer = &committer{
 		log: g.log, append: g.log.Append, intake: newIntake(), sinks: func() []*sink { return g.sinks }, logger: g.logger,
-		events: g.events.write, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
+		events: g.events.write, word: g.word, house: g.house, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
 		now: g.now, damage: damage{log: g.log, trust: g.trust()}, signed: make(map[envelope.Stream]uint64),
 	}
 	heads, lost, err := recoverStreams(g.log, &g.committer.damage)
@@ -179,6 +186,16 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	g.committer.explain(append(lost, quarantined...)...)
 	g.log.SetPreamble(g.committer.preamble)
 	return nil
+}
+
+// word is what the gateway says of itself at a commit.
+func (g *Gateway) word() word {
+	return word{clock: envelope.ClockUnknown, policy: g.config.Policy.Digest, events: g.events.upstream()}
+}
+
+// house looks after what of the state folder is written while the gateway runs.
+func (g *Gateway) house(now time.Time, last bool) {
+	g.guards.save(g.sinks, now, last)
 }
 
 // countStart takes the number of this start.
@@ -213,23 +230,46 @@ func segmentSize(maxSize int64) int64 {
 func (g *Gateway) levels() ([]stream.Level, error) {
 	var out []stream.Level
 	for _, l := range g.config.Policy.Levels {
-		level := stream.Level{Name: l.Name, Send: l.Send, Pad: l.Pad}
-		for _, name := range l.To {
-			r, ok := g.config.Trust.Recipients[name]
-			if !ok {
-				return nil, fmt.Errorf("level %s: recipient %q is not in the trust file", l.Name, name)
-			}
-			for _, k := range r.Keys {
-				key, err := envelope.ParseRecipient(k.Content)
-				if err != nil {
-					return nil, fmt.Errorf("recipient %q: %s: %w", name, k.File, err)
-				}
-				level.Readers = append(level.Readers, stream.Reader{Key: key, Only: r.Only})
-			}
+		level := stream.Level{Name: l.Name, Send: l.Send, Pad: l.Pad, Hide: l.HideNames}
+		var err error
+		if level.Readers, err = g.readers(l.To); err != nil {
+			return nil, fmt.Errorf("level %s: %w", l.Name, err)
 		}
 		out = append(out, level)
 	}
+	// Whoever reads some machines only reads no events: they are of all.
+	readers, err := g.readers(g.config.Policy.Events)
+	readers = slices.DeleteFunc(readers, func(r stream.Reader) bool { return len(r.Only) > 0 })
+	if len(readers) > 0 {
+		out = append(out, stream.Level{Name: eventLevel, Pad: true, Readers: readers})
+	}
+	return out, err
+}
+
+// readers gives the keys of recipients.
+func (g *Gateway) readers(names []string) (out []stream.Reader, err error) {
+	for _, name := range names {
+		r, ok := g.config.Trust.Recipients[name]
+		if !ok {
+			return nil, fmt.Errorf("recipient %q is not in the trust file", name)
+		}
+		for _, k := range r.Keys {
+			key, err := envelope.ParseRecipient(k.Content)
+			if err != nil {
+				return nil, fmt.Errorf("recipient %q: %s: %w", name, k.File, err)
+			}
+			out = append(out, stream.Reader{Key: key, Only: r.Only})
+		}
+	}
 	return out, nil
+}
+
+// namesKey is the key under which hidden names are made. It stays what it is as
+// long as the secret does.
+func namesKey(secret []byte) []byte {
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte("fieldseal hidden names"))
+	return mac.Sum(nil)
 }
 
 func (g *Gateway) buildRelay(keys *keystore.Store) error {
@@ -264,7 +304,7 @@ func (g *Gateway) quarantine() func(envelope.Message, string) error {
 			return err
 		}
 		g.events.write(stream.Event{Name: "message-quarantined", Machine: m.Address.Stream.Machine, Text: reason})
-		if m.Sequence > 0 { // a record that cannot be read names no message
+		if m.Sequence > 0 && m.Address.Kind != envelope.Statement { // a record that cannot be read names no message
 			g.committer.explain(quarantineRun(&m, reason, file))
 		}
 		return nil

@@ -109,6 +109,9 @@ func (c *committer) explainOldest(reason string) error {
 		if err != nil {
 			return fmt.Errorf("cannot read message %d of the outbox: %w", e.Position, err)
 		}
+		if m.Address.Kind == envelope.Statement {
+			return nil // of no stream: a later one says more
+		}
 		if c.carries(d, &m, &e, open) {
 			d.carried = append(d.carried, outbox.Record{Tag: tagAgain, Data: bytes.Clone(e.Data)})
 			d.size += int64(len(e.Data))

@@ -17,7 +17,7 @@ import (
 // What is pending is bounded also while nobody knows yet that the disk hangs.
 func TestIntakeIsBoundedWithoutAStall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := stream.NewMachine("press-1", []stream.Point{{Name: "text"}}, policy.SealReadable)
+		m := stream.NewMachine("press-1", []stream.Point{{Name: "text"}})
 		m.Decide([]policy.Decision{{Level: "restricted"}}, []bool{false})
 		i, taken := newIntake(), 0
 		text := bytes.Repeat([]byte{'a'}, 1000)

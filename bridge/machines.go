@@ -22,18 +22,33 @@ func (g *Gateway) newSink(m *configs.Machine) *sink {
 	points := make([]stream.Point, len(m.Points))
 	for i, p := range m.Points {
 		points[i] = stream.Point{
-			Name: p.Name, Unit: p.Unit, Report: stream.Report(p.Report),
-			Passthrough: p.Passthrough, ContentType: p.ContentType,
+			Name: p.Name, Unit: p.Unit, Report: stream.Report(p.Report), Texts: p.Values, Counter: counter(p.Counter),
+			Passthrough: p.Passthrough, ContentType: p.ContentType, Guard: p.Guard, Origin: origin(m, &p),
 		}
 	}
 	s := &sink{
 		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &g.config.Policy,
 		now: g.now, intake: g.committer.intake, events: g.events.write,
-		pending: stream.NewMachine(m.Name, points, g.config.Policy.Passthrough.IfReadable),
+		pending: stream.NewMachine(m.Name, points),
 		meta:    make([]point.Meta, len(points)), negotiated: m.Security(),
 	}
-	s.guarded(func() { s.decide(s.now()) })
+	s.guarded(func() {
+		s.pending.Tag(m.Tags)
+		s.pending.Remember(g.guards.of[m.Name])
+		s.decide(s.now())
+	})
 	return s
+}
+
+// counter is the catalogue's word for a point that only rises.
+func counter(c *configs.Counter) string {
+	switch {
+	case c == nil:
+		return ""
+	case c.Resets:
+		return "resets"
+	}
+	return "rises"
 }
 
 func policyPoints(m *configs.Machine) []policy.Point {

@@ -350,6 +350,7 @@ type received struct {
 	samples    map[string][]envelope.Sample // machine/point, in order
 	deliveries []envelope.Delivery
 	report     []envelope.StreamReport
+	gateways   []envelope.GatewayReport
 	refused    []error
 }
 
@@ -384,7 +385,7 @@ func (p *plant) read() *received {
 		return nil
 	})
 	require.NoError(p.t, err)
-	out.report = r.Report()
+	out.report, out.gateways = r.Report(), r.Gateways()
 	return out
 }
 

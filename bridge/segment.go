@@ -39,6 +39,17 @@ func (g *Gateway) streamsCost(c *stream.Config) (streamsCost, error) {
 			cost.bytes += int64(n)
 		}
 	}
+	for i := range c.Levels {
+		if c.Levels[i].Name != eventLevel {
+			continue
+		}
+		n, err := c.Cost(eventMachine, eventLevel, keyFrames)
+		if err != nil {
+			return cost, err
+		}
+		cost.of[envelope.Stream{Gateway: c.Gateway, Machine: eventMachine, Level: eventLevel}] = true
+		cost.bytes += int64(n)
+	}
 	return cost, nil
 }
 

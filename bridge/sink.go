@@ -124,6 +124,9 @@ func (s *sink) Describe(index uint32, m point.Meta) {
 	s.guarded(func() {
 		if int(index) < len(s.meta) {
 			s.meta[index] = m
+			if m.Unit != "" {
+				s.pending.Describe(int(index), m.Unit)
+			}
 		}
 	})
 }

@@ -16,9 +16,15 @@ type Table struct {
 	Until time.Time
 }
 
+// EndOfDays gives an instant past the end of every exception: what [Policy.Compile]
+// is given as the time where the clock cannot be trusted. Everything else is then
+// as it is at any other time.
+func EndOfDays() time.Time { return time.Unix(1<<63-62135596801, 999_999_999) }
+
 // Compile decides for each point of a machine how it leaves over a connection
 // of the negotiated grade at the given time. It reads nothing but its
-// arguments. The order of the points is kept.
+// arguments. The order of the points is kept. Time bears on exceptions alone: see
+// [EndOfDays].
 //
 // The effective level is the strictest of the label (or the default, where
 // nobody labelled the point), every raise that matches, and the levels of the
@@ -147,6 +153,10 @@ func (p *Policy) treat(machine string, pt *Point, level int, rule string, negoti
 		d.Why = fmt.Sprintf("level %s sends nothing", l.Name)
 		return d, until
 	}
+	if pt.Wrap && l.Send == SendClear {
+		d.Why = fmt.Sprintf("level %s sends in clear, and the point asks to be sealed again", l.Name)
+		return d, until
+	}
 	exposed := false
 	if negotiated < l.Connection {
 		e := p.exception(machine, pt.Name, l.Connection, now)
@@ -159,10 +169,13 @@ func (p *Policy) treat(machine string, pt *Point, level int, rule string, negoti
 	}
 	switch {
 	case passed:
-		d.Treatment = Passed
+		d.Treatment, d.Wrap = Passed, pt.Wrap
 		// Only what the device did encrypt makes up for the connection, and
 		// nothing may be sealed into a level that sends in clear.
-		if exposed || l.Send == SendClear || p.Passthrough.IfReadable == HoldReadable {
+		if exposed || l.Send == SendClear {
+			d.Readable, d.Probation = Withheld, Withheld
+		}
+		if p.Passthrough.IfReadable == HoldReadable {
 			d.Readable = Withheld
 		}
 	case l.Send == SendClear:

@@ -140,6 +140,7 @@ type Decision struct {
 	Treatment Treatment
 	Wrap      bool      // for passthrough: what is ciphertext is sealed again
 	Readable  Treatment // for passthrough: what becomes of a payload that is not ciphertext after all, sealed or withheld
+	Probation Treatment // for passthrough: what becomes of ciphertext while its source is not trusted yet, sealed or withheld
 	Level     string
 	Rule      string // such as "press-3.yaml:22" or "policy.yaml:27 (raise)"
 	Why       string // for withheld: what would have to change

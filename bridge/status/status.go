@@ -120,6 +120,7 @@ type Samples struct {
 	Passthrough uint64 `json:"passthrough"`
 	Withheld    uint64 `json:"withheld"`
 	Held        uint64 `json:"held"`
+	Probation   uint64 `json:"probation"` // of those sealed or held
 }
 
 // LeftOut is a machine whose configuration is wrong.

@@ -20,7 +20,7 @@ func BenchmarkBuild(b *testing.B) {
 				decisions[i].Level = "restricted"
 				samples[i] = point.Sample{Point: uint32(i), Value: point.OfFloat(float64(i))}
 			}
-			m := NewMachine("press-3", points, policy.SealReadable)
+			m := NewMachine("press-3", points)
 			m.Decide(decisions, make([]bool, n))
 			p := newPlant(b, m)
 			var pending []Pending

@@ -50,6 +50,9 @@ func (h *Heads) head(id envelope.Stream) *recovered {
 // A hole before it is damage. The start does not fail for it: [Heads.Lost] tells
 // of it, and the stream goes on behind.
 func (h *Heads) Message(m *envelope.Message, delivered bool) error {
+	if m.Address.Kind == envelope.Statement {
+		return nil // of no stream
+	}
 	head := h.head(m.Address.Stream)
 	if m.Sequence <= head.Sequence {
 		return nil
@@ -177,6 +180,9 @@ func (s *Set) Accept() error {
 	var errs []error
 	for i := range s.built {
 		m := &s.built[i]
+		if m.Address.Kind == envelope.Statement {
+			continue
+		}
 		st := s.streams[m.Address.Stream]
 		if err := st.head.Note(m); err != nil {
 			errs = append(errs, fmt.Errorf("cannot account for message %d of %s: %w", m.Sequence, m.Address.Stream, err))

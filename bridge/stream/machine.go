@@ -15,8 +15,12 @@ type Point struct {
 	Name        string
 	Unit        string
 	Report      Report
-	Passthrough string // declared format of what the device encrypts; empty otherwise
-	ContentType string // of a passthrough payload upstream
+	Texts       map[int64]string // what the numbers of an enumeration mean
+	Counter     string           // "rises" or "resets" for one that only rises; empty otherwise
+	Passthrough string           // declared format of what the device encrypts; empty otherwise
+	ContentType string           // of a passthrough payload upstream
+	Guard       ciphertext.Config
+	Origin      string // what a guard's memory holds for: the same point of the same device, read in the same way
 }
 
 // Machine turns one machine's samples into what is pending for its streams. It
@@ -26,7 +30,9 @@ type Machine struct {
 	points    []Point
 	decisions []policy.Decision
 	clear     []bool // whether a point's level sends in clear: nothing may be sealed into it
-	hold      bool   // if_readable: hold
+	tags      map[string]string
+	catalogue *Catalogue
+	guards    []*ciphertext.Guard // of each point; nil where it is not passed through
 	last      []reported
 	marks     []mark // of each point
 	lanes     map[string]*lane
@@ -47,6 +53,7 @@ type Counts struct {
 	Passthrough uint64
 	Withheld    uint64 // by policy
 	Held        uint64 // claimed to be ciphertext and was not
+	Probation   uint64 // of those sealed or held: ciphertext, as far as it can be told, of a source that is not trusted yet
 }
 
 // Event is something security-relevant that happened to a point. Its text holds
@@ -68,8 +75,7 @@ func (c *Counts) bad(s *point.Sample) {
 type mark uint8
 
 const (
-	refused  mark = 1 << iota // it claimed to be ciphertext and was not
-	oversize                  // its value was too large
+	oversize mark = 1 << iota // its value was too large
 )
 
 // lane is what is pending for one stream.
@@ -89,15 +95,28 @@ type passed struct {
 
 // NewMachine makes a machine without decisions: until [Machine.Decide] is
 // called all its samples are withheld.
-func NewMachine(name string, points []Point, ifReadable policy.IfReadable) *Machine {
+func NewMachine(name string, points []Point) *Machine {
 	return &Machine{
-		name:      name,
-		points:    points,
-		decisions: nil,
-		hold:      ifReadable == policy.HoldReadable,
-		last:      make([]reported, len(points)),
-		marks:     make([]mark, len(points)),
-		lanes:     make(map[string]*lane),
+		name:   name,
+		points: points,
+		guards: guards(points),
+		last:   make([]reported, len(points)),
+		marks:  make([]mark, len(points)),
+		lanes:  make(map[string]*lane),
+	}
+}
+
+// Tag says what the catalogue tells of each of the machine's points.
+func (m *Machine) Tag(tags map[string]string) {
+	m.tags = tags
+	m.describe()
+}
+
+// Describe changes a point's unit, as the device says it.
+func (m *Machine) Describe(index int, unit string) {
+	if index < len(m.points) && m.points[index].Unit != unit {
+		m.points[index].Unit = unit
+		m.describe()
 	}
 }
 
@@ -118,11 +137,12 @@ func (m *Machine) Decisions() []policy.Decision { return m.decisions }
 func (m *Machine) Decide(decisions []policy.Decision, clear []bool) {
 	for i := range min(len(m.decisions), len(decisions)) {
 		was, is := &m.decisions[i], &decisions[i]
-		if was.Treatment != is.Treatment || was.Readable != is.Readable || was.Level != is.Level {
+		if was.Treatment != is.Treatment || was.Readable != is.Readable || was.Wrap != is.Wrap || was.Level != is.Level {
 			m.last[i].sent = false
 		}
 	}
 	m.decisions, m.clear = decisions, clear
+	m.describe()
 }
 
 // Reconnected makes each point go out once again, whatever its filter says.
@@ -204,39 +224,6 @@ func (m *Machine) limit(i int, s *point.Sample) *point.Sample {
 	return &point.Sample{Point: s.Point, Time: s.Time, Quality: point.BadEncodingLimitsExceeded}
 }
 
-// pass judges a payload that claims to be ciphertext, and forwards it byte for
-// byte, or seals it, or holds it back.
-func (m *Machine) pass(l *lane, i int, s *point.Sample) int {
-	p := &m.points[i]
-	err := ciphertext.Judge(p.Passthrough, s.Value.Data())
-	if err == nil {
-		m.marks[i] &^= refused
-		m.counts.Passthrough++
-		body := append([]byte(nil), s.Value.Data()...)
-		l.passed = append(l.passed, passed{p.Name, p.ContentType, s.Time, body})
-		m.kept += int(unsafe.Sizeof(passed{})) + cap(body)
-		return len(body)
-	}
-	held := m.hold || m.clear[i] || m.decisions[i].Readable != policy.Sealed
-	if m.marks[i]&refused == 0 {
-		m.marks[i] |= refused
-		what := "sealed"
-		if held {
-			what = "held back"
-		}
-		m.events = append(m.events, Event{
-			Name: "passthrough-not-ciphertext", Machine: m.name, Point: p.Name,
-			Text: fmt.Sprintf("declared as %s, but %v; its payloads are %s", p.Passthrough, err, what),
-		})
-	}
-	if held {
-		m.counts.Held++
-		return 0
-	}
-	m.counts.Sealed++
-	return m.add(l, p, s)
-}
-
 func (m *Machine) lane(level string) *lane {
 	if m.recent != nil && m.recentOf == level {
 		return m.recent
@@ -297,15 +284,22 @@ func (m *Machine) Events() []Event {
 
 // Pending is what one machine has for one stream at a commit.
 type Pending struct {
-	Machine string
-	Level   string
-	lane    *lane
-	samples int // of the lane, so many are built
-	passed  int
+	Machine   string
+	Level     string
+	Catalogue *Catalogue // nil: none
+	lane      *lane
+	samples   int // of the lane, so many are built
+	passed    int
 }
 
 func (p *Pending) empty() bool {
 	return p.samples >= len(p.lane.samples) && p.passed >= len(p.lane.passed)
+}
+
+// Samples makes what is pending of samples that are no machine's: the gateway's
+// own word.
+func Samples(machine, level string, samples []envelope.Sample) Pending {
+	return Pending{Machine: machine, Level: level, lane: &lane{samples: samples}}
 }
 
 // Drain appends what is pending to dst and begins anew. What it gives is valid
@@ -323,7 +317,7 @@ func (m *Machine) Drain(dst []Pending) []Pending {
 		next.samples, next.bytes, next.passed = next.samples[:0], next.bytes[:0], nil
 		next.spare, l.spare = l, nil
 		m.lanes[level] = next
-		dst = append(dst, Pending{Machine: m.name, Level: level, lane: l})
+		dst = append(dst, Pending{Machine: m.name, Level: level, Catalogue: m.catalogue, lane: l})
 	}
 	return dst
 }

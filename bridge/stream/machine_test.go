@@ -12,7 +12,7 @@ import (
 )
 
 func TestWithoutDecisionNothingLeaves(t *testing.T) {
-	m := NewMachine("press-3", []Point{{Name: "force"}}, policy.SealReadable)
+	m := NewMachine("press-3", []Point{{Name: "force"}})
 	m.Take([]point.Sample{{Value: point.OfInt(1)}, {Point: 7, Value: point.OfInt(1)}})
 	assert.Empty(t, m.Drain(nil))
 	assert.EqualValues(t, 2, m.Counts().Withheld)
@@ -63,14 +63,14 @@ func TestPassthrough(t *testing.T) {
 		assert.Len(t, m.Events(), 1)
 	})
 	t.Run("held where the policy says so", func(t *testing.T) {
-		m := NewMachine("press-3", []Point{{Name: "log", Passthrough: "cose"}}, policy.HoldReadable)
-		m.Decide([]policy.Decision{{Treatment: policy.Passed, Level: "restricted"}}, []bool{false})
+		m := NewMachine("press-3", []Point{{Name: "log", Passthrough: "cose"}})
+		m.Decide([]policy.Decision{{Treatment: policy.Passed, Readable: policy.Withheld, Level: "restricted"}}, []bool{false})
 		m.Take([]point.Sample{{Value: point.OfBytes(bad)}})
 		assert.Empty(t, m.Drain(nil))
 		assert.EqualValues(t, 1, m.Counts().Held)
 	})
 	t.Run("held where the connection falls short, and a bad quality goes", func(t *testing.T) {
-		m := NewMachine("press-3", []Point{{Name: "log", Passthrough: "cose"}}, policy.SealReadable)
+		m := NewMachine("press-3", []Point{{Name: "log", Passthrough: "cose"}})
 		decide := func(readable policy.Treatment) {
 			m.Decide([]policy.Decision{{Treatment: policy.Passed, Readable: readable, Level: "restricted"}}, []bool{false})
 		}
@@ -177,7 +177,7 @@ func TestEveryKindOfValue(t *testing.T) {
 
 // What leaves for other readers, or leaves again, goes out once at once.
 func TestDecisionThatChangesSendsAgain(t *testing.T) {
-	m := NewMachine("press-3", []Point{{Name: "state", Report: Report{OnChange: true}}}, policy.SealReadable)
+	m := NewMachine("press-3", []Point{{Name: "state", Report: Report{OnChange: true}}})
 	decide := func(d policy.Decision) { m.Decide([]policy.Decision{d}, []bool{false}) }
 	took := func() int {
 		m.Take([]point.Sample{{Value: point.OfInt(4)}})

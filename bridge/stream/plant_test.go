@@ -17,7 +17,10 @@ import (
 	"github.com/fieldseal/fieldseal/policy"
 )
 
-const gateway = "hall-2"
+const (
+	gateway       = "hall-2"
+	stateInterval = 10 * time.Second
+)
 
 var identities = sync.OnceValue(func() (ids [2]*envelope.Identity) {
 	for i := range ids {
@@ -147,7 +150,7 @@ func machine(name string, treatments map[string]policy.Treatment) *Machine {
 		decisions = append(decisions, policy.Decision{Treatment: treatments[l], Level: l})
 		clear = append(clear, l == "public")
 	}
-	m := NewMachine(name, points, policy.SealReadable)
+	m := NewMachine(name, points)
 	m.Decide(decisions, clear)
 	return m
 }

@@ -20,6 +20,7 @@ type Level struct {
 	Name    string
 	Send    policy.Send
 	Pad     bool
+	Hide    bool // points' names stay out of addresses
 	Readers []Reader
 }
 
@@ -37,6 +38,7 @@ type Config struct {
 	Start    uint64  // the start counter, on disk before the set is made
 	Instance [8]byte // random for each start
 	IDKey    []byte  // secret under which message ids are made; at least 16 bytes
+	NamesKey []byte  // secret under which hidden names are; the same for ever; at least 16 bytes
 	Levels   []Level
 
 	CheckpointMessages int           // sign when this many messages are unsigned; 0: 64
@@ -59,6 +61,8 @@ type Set struct {
 	built   []envelope.Message // not accepted yet, in order
 	size    int                // of built, about, in bytes
 	body    []byte             // scratch that the built frames' bodies stand in
+	stated  uint64             // statements made since the start
+	turn    int                // which streams' heads the next statement repeats
 }
 
 // state is one stream. head is what was accepted; next and the epoch fields run
@@ -71,7 +75,10 @@ type state struct {
 	open     bool   // an epoch of this start is open
 	closing  bool   // the closing checkpoint of the accepted epoch is built
 	sealer   *envelope.Sealer
-	since    time.Time        // when the epoch was begun
+	since    time.Time // when the epoch was begun
+	pad      bool      // what the sealer does
+	told     catalogued
+	named    uint64           // the number that the newest statement over it named
 	unsigned time.Time        // since when messages wait for a checkpoint; zero while none was seen
 	keyFrame envelope.Message // of the open epoch, for preambles; no body where the stream is clear
 }
@@ -93,6 +100,11 @@ func NewSet(c Config, heads Heads) *Set {
 		s.streams[id] = &state{head: h.Head, next: h.Sequence + 1}
 	}
 	return s
+}
+
+// Has tells whether there is a level of that name.
+func (c *Config) Has(level string) bool {
+	return slices.ContainsFunc(c.Levels, func(l Level) bool { return l.Name == level })
 }
 
 // Readers gives the keys that may read a machine's stream of a level.
@@ -163,11 +175,14 @@ func (s *Set) buildStream(p *Pending, now time.Time) error {
 		st = &state{next: 1, head: envelope.Head{Stream: id}}
 		s.streams[id] = st
 	}
-	if s.needsEpoch(st, &s.Levels[level], now) {
+	if s.needsEpoch(id, st, &s.Levels[level], now) {
 		if err := s.beginEpoch(id, st, &s.Levels[level], now); err != nil {
 			return err
 		}
 	} else if err := s.checkpointIfDue(id, st, now); err != nil {
+		return err
+	}
+	if err := s.catalogue(id, st, &s.Levels[level], p, now); err != nil {
 		return err
 	}
 	if err := s.frames(id, st, &s.Levels[level], p); err != nil {
@@ -176,7 +191,7 @@ func (s *Set) buildStream(p *Pending, now time.Time) error {
 	for ; p.passed < len(p.lane.passed) && !s.full(st); p.passed++ {
 		b := &p.lane.passed[p.passed]
 		m := s.message(id, st, envelope.Passthrough, b.time)
-		m.Address.Point, m.ContentType, m.Body = b.point, b.contentType, b.body
+		m.Address.Point, m.ContentType, m.Body = s.pointName(id, &s.Levels[level], b.point), b.contentType, b.body
 		s.push(st, m)
 	}
 	return nil
@@ -188,13 +203,17 @@ func (s *Set) full(st *state) bool {
 }
 
 // needsEpoch tells whether the stream needs a new key, or none where its level
-// has become a clear one. A key whose time is over still serves for what this
-// commit adds to what it has added.
-func (s *Set) needsEpoch(st *state, level *Level, now time.Time) bool {
+// has become a clear one. A key whose time is over, or whose recipients are
+// others now, still serves for what this commit adds to what it has added.
+func (s *Set) needsEpoch(id envelope.Stream, st *state, level *Level, now time.Time) bool {
 	if !st.open || (st.sealer == nil) != (level.Send == policy.SendClear) {
 		return true
 	}
-	return st.sealer != nil && st.next == st.head.Sequence+1 && (st.sealer.Frames() >= s.RekeyFrames || now.Sub(st.since) >= s.RekeyAfter)
+	if st.sealer == nil || st.next != st.head.Sequence+1 {
+		return false
+	}
+	return st.sealer.Frames() >= s.RekeyFrames || now.Sub(st.since) >= s.RekeyAfter || st.pad != level.Pad ||
+		st.sealer.Due(now, s.Readers(id.Machine, level.Name))
 }
 
 // frames makes data frames of at most MaxBody from the samples. They are clear
@@ -248,13 +267,14 @@ func (s *Set) beginEpoch(id envelope.Stream, st *state, level *Level, now time.T
 			return ErrNobody
 		}
 		sealer, err := envelope.NewSealer(envelope.EpochConfig{
-			Stream: id, Epoch: epoch, Recipients: readers, Signer: s.Signer, Pad: level.Pad,
+			Stream: id, Epoch: epoch, Recipients: readers, Signer: s.Signer, Pad: level.Pad, Time: now, Life: s.RekeyAfter,
 		})
 		if err != nil {
 			return err
 		}
-		st.sealer = sealer
+		st.sealer, st.pad = sealer, level.Pad
 	}
+	st.told = catalogued{} // the epoch may have new recipients
 	st.epoch, st.epochs, st.open, st.since = epoch, epoch.Number, true, now
 	if st.sealer == nil {
 		return nil
