@@ -7,6 +7,7 @@ import (
 
 	"github.com/fieldseal/fieldseal/bridge/status"
 	"github.com/fieldseal/fieldseal/bridge/stream"
+	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
@@ -27,21 +28,26 @@ func (g *Gateway) accept(o *Options) error {
 		keep = (*approval.Store).Keep
 	}
 	before := store.Accepted()
-	err = g.accepts(store, keep)
+	err = g.accepts(g.config, store, keep)
 	if errors.Is(err, approval.ErrNotKept) && o.Again != nil {
 		notKept := err
 		if g.config, o.Problems = o.Again(notKept); g.config == nil || g.config.Approved == nil {
 			return fmt.Errorf("%w; make room in %s, or make it writable, and start again: nothing was accepted before that could go on", notKept, o.Config.State)
 		}
 		if store, err = approval.Open(g.config.State); err == nil {
-			err = g.accepts(store, keep) // nothing is new now
+			err = g.accepts(g.config, store, keep) // nothing is new now
 		}
 	}
 	if err != nil {
 		return err
 	}
-	a := g.config.Approved
-	after := store.Accepted()
+	g.acceptedNow(g.config, before, store.Accepted())
+	return nil
+}
+
+// acceptedNow says what is new in what was accepted, and what was not.
+func (g *Gateway) acceptedNow(c *configs.Config, before, after approval.Accepted) {
+	a := c.Approved
 	if after.PolicyRevision != before.PolicyRevision {
 		g.happened("policy-accepted", fmt.Sprintf("revision %d, signed by %s", after.PolicyRevision, strings.Join(a.PolicyBy, ", ")))
 	}
@@ -52,17 +58,16 @@ func (g *Gateway) accept(o *Options) error {
 		g.logger.Error(r.Kind+" refused", "error", r.Problem.String())
 		g.events.write(stream.Event{Name: r.Kind + "-refused", Text: r.Problem.String()})
 	}
-	for _, u := range g.config.Unapproved {
+	for _, u := range c.Unapproved {
 		names := strings.Join(u.Points, ",")
 		g.logger.Warn("points leave less openly than their file says", "machine", u.Machine, "points", names, "why", u.Why)
 		g.events.write(stream.Event{Name: "points-not-approved", Machine: u.Machine, Point: names, Text: u.Why})
 	}
-	return nil
 }
 
 // accepts writes what is new.
-func (g *Gateway) accepts(store *approval.Store, keep keeping) error {
-	a := g.config.Approved
+func (g *Gateway) accepts(c *configs.Config, store *approval.Store, keep keeping) error {
+	a := c.Approved
 	if a.Change != nil {
 		changed, err := store.Change(a.Change)
 		if err != nil {
@@ -85,14 +90,14 @@ func (g *Gateway) happened(name, text string) {
 }
 
 // approved tells what is in force, and what was refused.
-func (g *Gateway) approved(out *status.Gateway) {
-	a := g.config.Approved
+func approved(c *configs.Config, out *status.Gateway) {
+	a := c.Approved
 	out.Policy.ApprovedBy = a.PolicyBy
-	out.Trust = status.Trust{Revision: g.config.Trust.Revision, ApprovedBy: a.TrustBy}
+	out.Trust = status.Trust{Revision: c.Trust.Revision, ApprovedBy: a.TrustBy}
 	for _, r := range a.Refused {
 		out.Refused = append(out.Refused, status.Refused{File: r.Kind, Problem: r.Problem.String()})
 	}
-	for _, u := range g.config.Unapproved {
+	for _, u := range c.Unapproved {
 		out.Unapproved = append(out.Unapproved, status.Unapproved{Machine: u.Machine, Points: u.Points, Why: u.Why})
 	}
 }

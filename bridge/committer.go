@@ -66,6 +66,17 @@ type committer struct {
 	signed  map[envelope.Stream]uint64 // position of the last checkpoint that giving up came by
 	stated  time.Time                  // when the newest statement was made
 	stateAt uint64                     // a position not before it; the relay is to come by before the next
+
+	swaps chan swap     // what is to change between two commits
+	ended chan struct{} // closed when run has returned
+}
+
+// swap changes what commits follow, between two of them. What is pending then is
+// committed as was decided when it came.
+type swap struct {
+	drain func([]stream.Pending) []stream.Pending // takes what is pending, and puts the new decisions in force
+	put   func(c *committer)                      // called with mu held, when that is committed
+	done  chan struct{}
 }
 
 // word is what the gateway has to say besides what its machines do.
@@ -88,6 +99,7 @@ const maxExtra = 512
 // run commits until ctx ends. The error is one after which the outbox has to be
 // opened again.
 func (c *committer) run(ctx context.Context) error {
+	defer close(c.ended)
 	house := time.NewTicker(houseEvery)
 	defer house.Stop()
 	due := time.NewTimer(time.Hour)
@@ -106,6 +118,13 @@ func (c *committer) run(ctx context.Context) error {
 			}
 			due.Stop()
 		case <-house.C:
+		case s := <-c.swaps:
+			if err := c.swap(ctx, s); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
 		}
 		if err := c.commit(ctx, c.build); err != nil {
 			if ctx.Err() != nil {
@@ -115,6 +134,41 @@ func (c *committer) run(ctx context.Context) error {
 		}
 		c.house(c.now(), false)
 	}
+}
+
+// between has s done, and waits for it. It tells false where the committer ends
+// instead.
+func (c *committer) between(s swap) bool {
+	select {
+	case c.swaps <- s:
+	case <-c.ended:
+		return false
+	}
+	select {
+	case <-s.done:
+		return true
+	case <-c.ended:
+		return false
+	}
+}
+
+func (c *committer) swap(ctx context.Context, s swap) error {
+	drained := false
+	err := c.commit(ctx, func(now time.Time) (left bool, err error) {
+		if !drained {
+			c.pending, drained = s.drain(c.pending[:0]), true
+		}
+		c.left, err = c.set.Build(c.pending, now)
+		return c.left, err
+	})
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	s.put(c)
+	c.mu.Unlock()
+	close(s.done)
+	return nil
 }
 
 // finish commits what is pending and closes every epoch. It does not wait for

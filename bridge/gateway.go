@@ -56,7 +56,6 @@ type keeping func(s *approval.Store, policyFile, trustFile approval.Copy) (chang
 // Gateway is one running gateway. Make it with [New], then call [Gateway.Run]
 // once.
 type Gateway struct {
-	config  *configs.Config
 	logger  *slog.Logger
 	now     func() time.Time
 	version string
@@ -68,19 +67,30 @@ type Gateway struct {
 	events    *eventLog
 	guards    *guardMemory
 	committer *committer
-	relay     *relay.Relay
-	endpoints []endpoint
+	keys      *keystore.Store
 	workers   *opcua.Pool // of the OPC UA endpoints
-	sinks     []*sink
-	leftOut   []status.LeftOut
+	segment   int64       // the size of the outbox's
 
 	firstPause time.Duration // before a source that ended is run again
+
+	reloading sync.Mutex         // one at a time; guards the endpoints
+	endpoints []*endpoint        // once it runs
+	sources   sync.WaitGroup     // that run
+	stopped   context.Context    // while it runs; nil before
+	endRelay  context.CancelFunc // of the one in force
+
+	mu      sync.Mutex // guards what a reload changes and others look at
+	config  *configs.Config
+	relay   *relay.Relay
+	sinks   []*sink
+	leftOut []status.LeftOut
+	reload  status.Reload
 }
 
 // New takes the state folder, opens the outbox and builds everything. It
 // connects to nothing.
 func New(o Options) (_ *Gateway, err error) {
-	g := &Gateway{config: o.Config, logger: o.Logger, now: o.Now, version: o.Version, firstPause: time.Second}
+	g := &Gateway{config: o.Config, logger: o.Logger, now: o.Now, version: o.Version, keys: o.Keys, firstPause: time.Second}
 	if g.logger == nil {
 		g.logger = slog.New(slog.DiscardHandler)
 	}
@@ -134,14 +144,14 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	if err != nil {
 		return err
 	}
-	levels, err := g.levels()
+	levels, err := levelsOf(g.config)
 	if err != nil {
 		return err
 	}
 	set := stream.Config{
 		Gateway: g.config.Gateway, Signer: envelope.Signer{Gateway: g.config.Gateway, Key: signing}, IDKey: ids, NamesKey: namesKey(ids), Levels: levels,
 	}
-	cost, err := g.streamsCost(&set)
+	cost, err := streamsCostOf(g.config, &set, g.now())
 	if err != nil {
 		return err
 	}
@@ -155,7 +165,7 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 		return fmt.Errorf("cannot open the outbox: %w", err)
 	}
 	g.committer = &committer{
-		log: g.log, append: g.log.Append, intake: newIntake(), sinks: func() []*sink { return g.sinks }, logger: g.logger,
+		log: g.log, append: g.log.Append, intake: newIntake(), sinks: g.allSinks, swaps: make(chan swap), ended: make(chan struct{}), logger: g.logger,
 		events: g.events.write, word: g.word, house: g.house, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
 		now: g.now, damage: damage{log: g.log, trust: g.trust()}, signed: make(map[envelope.Stream]uint64),
 	}
@@ -179,7 +189,7 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	if cost.old(&heads); cost.bytes > segment*3/4 {
 		return cost.tooSmall(g.config.Outbox.MaxSize)
 	}
-	g.committer.segment = segment - cost.bytes
+	g.segment, g.committer.segment = segment, segment-cost.bytes
 	set.Start, set.CommitBytes = g.start, int(g.committer.segment/4)
 	_, _ = rand.Read(set.Instance[:])
 	g.committer.set = stream.NewSet(set, heads)
@@ -190,12 +200,25 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 
 // word is what the gateway says of itself at a commit.
 func (g *Gateway) word() word {
-	return word{clock: envelope.ClockUnknown, policy: g.config.Policy.Digest, events: g.events.upstream()}
+	return word{clock: envelope.ClockUnknown, policy: g.configuration().Policy.Digest, events: g.events.upstream()}
 }
 
 // house looks after what of the state folder is written while the gateway runs.
 func (g *Gateway) house(now time.Time, last bool) {
-	g.guards.save(g.sinks, now, last)
+	g.guards.save(g.allSinks(), now, last)
+}
+
+// configuration is the one in force.
+func (g *Gateway) configuration() *configs.Config {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.config
+}
+
+func (g *Gateway) allSinks() []*sink {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sinks // replaced, and never changed
 }
 
 // countStart takes the number of this start.
@@ -226,19 +249,19 @@ func segmentSize(maxSize int64) int64 {
 	return min(4<<20, max(maxSize/8, 512<<10), maxSize/4)
 }
 
-// levels joins the policy's levels with the keys of the trust file.
-func (g *Gateway) levels() ([]stream.Level, error) {
+// levelsOf joins the policy's levels with the keys of the trust file.
+func levelsOf(c *configs.Config) ([]stream.Level, error) {
 	var out []stream.Level
-	for _, l := range g.config.Policy.Levels {
+	for _, l := range c.Policy.Levels {
 		level := stream.Level{Name: l.Name, Send: l.Send, Pad: l.Pad, Hide: l.HideNames}
 		var err error
-		if level.Readers, err = g.readers(l.To); err != nil {
+		if level.Readers, err = readersOf(c, l.To); err != nil {
 			return nil, fmt.Errorf("level %s: %w", l.Name, err)
 		}
 		out = append(out, level)
 	}
 	// Whoever reads some machines only reads no events: they are of all.
-	readers, err := g.readers(g.config.Policy.Events)
+	readers, err := readersOf(c, c.Policy.Events)
 	readers = slices.DeleteFunc(readers, func(r stream.Reader) bool { return len(r.Only) > 0 })
 	if len(readers) > 0 {
 		out = append(out, stream.Level{Name: eventLevel, Pad: true, Readers: readers})
@@ -246,10 +269,10 @@ func (g *Gateway) levels() ([]stream.Level, error) {
 	return out, err
 }
 
-// readers gives the keys of recipients.
-func (g *Gateway) readers(names []string) (out []stream.Reader, err error) {
+// readersOf gives the keys of recipients.
+func readersOf(c *configs.Config, names []string) (out []stream.Reader, err error) {
 	for _, name := range names {
-		r, ok := g.config.Trust.Recipients[name]
+		r, ok := c.Trust.Recipients[name]
 		if !ok {
 			return nil, fmt.Errorf("recipient %q is not in the trust file", name)
 		}
@@ -273,16 +296,22 @@ func namesKey(secret []byte) []byte {
 }
 
 func (g *Gateway) buildRelay(keys *keystore.Store) error {
-	uplinks, err := wireUplinks(g.config, keys, g.logger)
+	var err error
+	g.relay, err = g.newRelay(g.config, keys)
+	return err
+}
+
+// newRelay makes a relay to the uplinks of a configuration.
+func (g *Gateway) newRelay(c *configs.Config, keys *keystore.Store) (*relay.Relay, error) {
+	uplinks, err := wireUplinks(c, keys, g.logger)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	g.relay, err = relay.New(relay.Config{
+	return relay.New(relay.Config{
 		Queue: watchedQueue{relay.Outbox(g.log), g.committer}, Uplinks: uplinks, Logger: g.logger,
 		Events:     func(name, text string) { g.events.write(stream.Event{Name: name, Text: text}) },
 		Quarantine: g.quarantine(),
 	})
-	return err
 }
 
 // quarantine is where the relay puts what no uplink can ever accept.
@@ -293,7 +322,7 @@ func (g *Gateway) quarantine() func(envelope.Message, string) error {
 			Reason: reason, Stream: m.Address.Stream.String(), Kind: m.Address.Kind.String(),
 			Epoch: m.Epoch.String(), Sequence: m.Sequence, Message: envelope.AppendMessage(nil, &m),
 		}
-		file, err := putInQuarantine(g.config.State, hex.EncodeToString(m.ID[:])+".json", q)
+		file, err := putInQuarantine(g.configuration().State, hex.EncodeToString(m.ID[:])+".json", q)
 		if isFull := errors.Is(err, errQuarantineFull); isFull && !full {
 			g.events.write(stream.Event{Name: "quarantine-full", Machine: m.Address.Stream.Machine, Text: fmt.Sprintf("nothing is delivered: %v; refused now: %s", err, reason)})
 			full = true
@@ -316,7 +345,7 @@ func (g *Gateway) buildMachines(keys *keystore.Store) {
 	sinks := make(map[string]*sink)
 	machines := make([]configs.Machine, 0, len(g.config.Machines))
 	for _, m := range g.config.Machines {
-		if err := g.readable(&m); err != nil {
+		if err := readable(g.config, &m, g.now()); err != nil {
 			g.leaveOut(m.Name, err)
 			continue
 		}
@@ -325,10 +354,11 @@ func (g *Gateway) buildMachines(keys *keystore.Store) {
 	}
 	out := make(map[string]bool)
 	g.workers = opcua.NewPool(opcua.Options{Logger: g.logger})
-	w := wiring{sinks: sinks, keys: keys, state: g.config.State, logger: g.logger, workers: g.workers, leftOut: func(machine string, err error) {
+	w := g.wiring(g.config, sinks)
+	w.leftOut = func(machine string, err error) {
 		out[machine] = true
 		g.leaveOut(machine, err)
-	}}
+	}
 	g.endpoints = w.sources(machines)
 	for _, m := range machines {
 		if !out[m.Name] {
@@ -337,16 +367,20 @@ func (g *Gateway) buildMachines(keys *keystore.Store) {
 	}
 }
 
+func (g *Gateway) wiring(c *configs.Config, sinks map[string]*sink) wiring {
+	return wiring{sinks: sinks, keys: g.keys, state: c.State, logger: g.logger, workers: g.workers}
+}
+
 // readable refuses a machine with points that would be sealed for nobody.
-func (g *Gateway) readable(m *configs.Machine) error {
+func readable(c *configs.Config, m *configs.Machine, now time.Time) error {
 	points := policyPoints(m)
-	levels, err := g.levels()
+	levels, err := levelsOf(c)
 	if err != nil {
 		return err
 	}
 	set := stream.Config{Levels: levels}
-	for i, d := range g.config.Policy.Compile(m.Name, points, point.Encrypted, g.now()).Decisions {
-		l, _ := g.config.Policy.Level(d.Level)
+	for i, d := range c.Policy.Compile(m.Name, points, point.Encrypted, now).Decisions {
+		l, _ := c.Policy.Level(d.Level)
 		if l.Send == policy.SendSealed && len(set.Readers(m.Name, d.Level)) == 0 {
 			return fmt.Errorf("point %s: nobody may read level %s of this machine; give one of its recipients this machine in `only:` of the trust file", points[i].Name, d.Level)
 		}
@@ -357,6 +391,8 @@ func (g *Gateway) readable(m *configs.Machine) error {
 func (g *Gateway) leaveOut(machine string, err error) {
 	g.logger.Error("a machine is left out", "machine", machine, "error", err)
 	g.events.write(stream.Event{Name: "machine-left-out", Machine: machine, Text: err.Error()})
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.leftOut = append(g.leftOut, status.LeftOut{Machine: machine, Problem: err.Error()})
 }
 
@@ -368,10 +404,13 @@ func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
 	stopped, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 
-	var sources, rest sync.WaitGroup
+	var rest sync.WaitGroup
+	g.reloading.Lock()
+	g.stopped = stopped
 	for _, e := range g.endpoints {
-		sources.Go(func() { g.supervise(stopped, e) })
+		g.run(e)
 	}
+	g.reloading.Unlock()
 	commits := make(chan error, 1)
 	go func() {
 		err := g.committer.run(stopped)
@@ -383,15 +422,17 @@ func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
 	relaying, endRelay := context.WithCancel(context.Background())
 	defer endRelay()
 	rest.Go(func() {
-		if err := g.relay.Run(relaying); err != nil {
+		if err := g.relays(relaying); err != nil {
 			stop(fmt.Errorf("the relay ended: %w", err))
 		}
 	})
 
 	<-stopped.Done()
 	g.logger.Info("stopping")
+	g.reloading.Lock() // there is none from now on
+	defer g.reloading.Unlock()
 	waitFor(func() {
-		sources.Wait()
+		g.sources.Wait()
 		g.workers.Wait()
 	}, sourcesEnd)
 	err := <-commits
@@ -413,6 +454,43 @@ func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
 	return errors.Join(err, g.Close())
 }
 
+// run begins to read an endpoint. Called with reloading held.
+func (g *Gateway) run(e *endpoint) {
+	ctx, stop := context.WithCancel(g.stopped)
+	e.stop, e.ended = stop, make(chan struct{})
+	g.sources.Go(func() {
+		defer close(e.ended)
+		defer stop()
+		g.supervise(ctx, e)
+	})
+}
+
+// relays runs the relay, and each that a reload puts in its place, until ctx
+// ends.
+func (g *Gateway) relays(ctx context.Context) error {
+	for {
+		one, end := context.WithCancel(ctx)
+		g.mu.Lock()
+		r := g.relay
+		g.endRelay = end
+		g.mu.Unlock()
+		err := r.Run(one)
+		end()
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
+		if err := r.Close(); err != nil {
+			g.logger.Error("an uplink that is no more cannot be closed", "error", err)
+		}
+	}
+}
+
+func (g *Gateway) relayInForce() *relay.Relay {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.relay
+}
+
 // drain gives the relay time to deliver what is in the outbox.
 func (g *Gateway) drain(hurry <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainEnd)
@@ -424,7 +502,7 @@ func (g *Gateway) drain(hurry <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	}()
-	if err := g.relay.Drain(ctx); err != nil {
+	if err := g.relayInForce().Drain(ctx); err != nil {
 		g.logger.Info("what is not delivered stays in the outbox", "messages", g.log.Stats().Messages)
 	}
 }

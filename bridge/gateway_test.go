@@ -279,8 +279,8 @@ func TestSourceThatPanics(t *testing.T) {
 	other := &fake{sink: g.sinks[0], every: 10 * time.Millisecond, most: 20}
 	config := &broken{}
 	g.endpoints = append(g.endpoints,
-		endpoint{"other", other, func() (Source, error) { return other, nil }},
-		endpoint{"config", config, func() (Source, error) { return config, nil }})
+		always("other", other),
+		always("config", config))
 	r := p.run(g)
 	eventually(t, "several panics", func() bool { return bad.ran.Load() > 4 })
 	eventually(t, "the other source", func() bool { return other.n.Load() == 20 })

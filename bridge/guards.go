@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/stream"
@@ -21,11 +23,14 @@ const guardsEvery = time.Minute
 
 // guardMemory keeps what the guards on ciphertext have seen over restarts:
 // counters, and no payload (guards.json of the state folder). It is the
-// committer's.
+// committer's, but for what it remembers.
 type guardMemory struct {
-	path    string
-	logger  *slog.Logger
-	of      map[string]map[string]stream.Guarded // machine, point; as read at the start
+	path   string
+	logger *slog.Logger
+
+	mu sync.Mutex
+	of map[string]map[string]stream.Guarded // machine, point; also of machines that are no more
+
 	written []byte
 	trusted []byte // of what was written, what trust follows from
 	at      time.Time
@@ -60,6 +65,12 @@ func (g *guardMemory) save(sinks []*sink, now time.Time, last bool) {
 	if len(all) == 0 {
 		return
 	}
+	g.mu.Lock()
+	if g.of == nil {
+		g.of = make(map[string]map[string]stream.Guarded)
+	}
+	maps.Copy(g.of, all)
+	g.mu.Unlock()
 	b, err := json.Marshal(all)
 	if err != nil {
 		g.logger.Error("what the guards on ciphertext have seen cannot be written", "error", err)
@@ -75,6 +86,13 @@ func (g *guardMemory) save(sinks []*sink, now time.Time, last bool) {
 		g.logger.Error("what the guards on ciphertext have seen cannot be written; after a restart devices are on probation longer", "error", err)
 	}
 	g.written, g.trusted, g.at = b, trusted, now
+}
+
+// remembered gives what is known of a machine's points.
+func (g *guardMemory) remembered(machine string) map[string]stream.Guarded {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.of[machine]
 }
 
 // trustOf gives what changes only when a device gains or loses trust.

@@ -19,6 +19,24 @@ import (
 // newSink makes the sink of one machine. Before its first link everything is
 // decided as over the connection that the file asks for, which is never weaker.
 func (g *Gateway) newSink(m *configs.Machine) *sink {
+	return g.newSinkOf(g.configuration(), m)
+}
+
+func (g *Gateway) newSinkOf(c *configs.Config, m *configs.Machine) *sink {
+	s := &sink{
+		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &c.Policy,
+		now: g.now, intake: g.committer.intake, events: g.events.write,
+		pending: newPending(m), meta: make([]point.Meta, len(m.Points)), negotiated: m.Security(),
+	}
+	s.guarded(func() {
+		s.pending.Remember(g.guards.remembered(m.Name))
+		s.decide(s.now())
+	})
+	return s
+}
+
+// newPending makes the stream side of a machine.
+func newPending(m *configs.Machine) *stream.Machine {
 	points := make([]stream.Point, len(m.Points))
 	for i, p := range m.Points {
 		points[i] = stream.Point{
@@ -26,18 +44,9 @@ func (g *Gateway) newSink(m *configs.Machine) *sink {
 			Passthrough: p.Passthrough, ContentType: p.ContentType, Guard: p.Guard, Origin: origin(m, &p),
 		}
 	}
-	s := &sink{
-		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &g.config.Policy,
-		now: g.now, intake: g.committer.intake, events: g.events.write,
-		pending: stream.NewMachine(m.Name, points),
-		meta:    make([]point.Meta, len(points)), negotiated: m.Security(),
-	}
-	s.guarded(func() {
-		s.pending.Tag(m.Tags)
-		s.pending.Remember(g.guards.of[m.Name])
-		s.decide(s.now())
-	})
-	return s
+	pending := stream.NewMachine(m.Name, points)
+	pending.Tag(m.Tags)
+	return pending
 }
 
 // counter is the catalogue's word for a point that only rises.
@@ -62,11 +71,12 @@ func policyPoints(m *configs.Machine) []policy.Point {
 // supervise runs one source until ctx ends. A source that gives up, or panics,
 // ends neither another one nor the gateway: after a pause another one takes its
 // place, unless its configuration is what is wrong.
-func (g *Gateway) supervise(ctx context.Context, e endpoint) {
+func (g *Gateway) supervise(ctx context.Context, e *endpoint) {
 	pause := backoff.NewExponentialBackOff()
 	pause.InitialInterval, pause.MaxInterval = g.firstPause, time.Minute
+	source := e.source
 	for {
-		err := runSource(ctx, e.source)
+		err := runSource(ctx, source)
 		if ctx.Err() != nil {
 			return
 		}
@@ -80,7 +90,7 @@ func (g *Gateway) supervise(ctx context.Context, e endpoint) {
 			return
 		case <-time.After(pause.NextBackOff()):
 		}
-		if e.source, err = e.again(); err != nil { // it could be made before
+		if source, err = e.again(); err != nil { // it could be made before
 			g.logger.Error("a source cannot be made again", "endpoint", e.name, "error", err)
 			return
 		}

@@ -314,7 +314,7 @@ func TestOPCUASourceAgain(t *testing.T) {
 	p := newMixers(t, sim.OPCUAOptions{}, nil)
 	g := p.open()
 	g.firstPause = 10 * time.Millisecond
-	k := slices.IndexFunc(g.endpoints, func(e endpoint) bool { return e.name == p.opcua.Endpoint() })
+	k := slices.IndexFunc(g.endpoints, func(e *endpoint) bool { return e.name == p.opcua.Endpoint() })
 	require.GreaterOrEqual(t, k, 0)
 	g.endpoints[k].source = ended{}
 	r := p.run(g)

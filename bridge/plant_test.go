@@ -526,10 +526,15 @@ func (f *fake) one(n uint64) []point.Sample {
 
 func up() point.Link { return point.Link{State: point.LinkUp, Since: time.Now()} }
 
+// always is an endpoint with one source, that is made again as itself.
+func always(name string, s Source) *endpoint {
+	return &endpoint{name: name, source: s, again: func() (Source, error) { return s, nil }}
+}
+
 // use puts the fake in place of the real sources.
 func (f *fake) use(g *Gateway) *fake {
 	f.sink = g.sinks[0]
-	g.endpoints = []endpoint{{"fake", f, func() (Source, error) { return f, nil }}}
+	g.endpoints = []*endpoint{always("fake", f)}
 	return f
 }
 

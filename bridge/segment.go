@@ -2,10 +2,12 @@ package bridge
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/bridge/stream"
+	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy"
 )
 
@@ -21,14 +23,14 @@ type streamsCost struct {
 	bytes int64
 }
 
-func (g *Gateway) streamsCost(c *stream.Config) (streamsCost, error) {
+func streamsCostOf(config *configs.Config, c *stream.Config, now time.Time) (streamsCost, error) {
 	cost := streamsCost{of: make(map[envelope.Stream]bool)}
 	keyFrames := make(map[string]int)
-	for i := range g.config.Machines {
-		m := &g.config.Machines[i]
-		for _, d := range g.config.Policy.Compile(m.Name, policyPoints(m), point.Encrypted, g.now()).Decisions {
+	for i := range config.Machines {
+		m := &config.Machines[i]
+		for _, d := range config.Policy.Compile(m.Name, policyPoints(m), point.Encrypted, now).Decisions {
 			id := envelope.Stream{Gateway: c.Gateway, Machine: m.Name, Level: d.Level}
-			if l, ok := g.config.Policy.Level(d.Level); !ok || l.Send == policy.SendWithheld || cost.of[id] {
+			if l, ok := config.Policy.Level(d.Level); !ok || l.Send == policy.SendWithheld || cost.of[id] {
 				continue
 			}
 			n, err := c.Cost(id.Machine, id.Level, keyFrames)
@@ -61,6 +63,15 @@ func (c *streamsCost) old(heads *stream.Heads) {
 			c.bytes += oldStreamCost
 		}
 	})
+}
+
+// add adds a stream that is there already.
+func (c *streamsCost) add(machine, level, gateway string) {
+	id := envelope.Stream{Gateway: gateway, Machine: machine, Level: level}
+	if !c.of[id] {
+		c.of[id] = true
+		c.bytes += oldStreamCost
+	}
 }
 
 // segmentFor gives the size of the outbox's segments: the usual one, or a larger

@@ -31,7 +31,7 @@ func TestSinkThatPanics(t *testing.T) {
 			good, bad := g.sinks[0], g.newSink(&m)
 			g.sinks = append(g.sinks, bad)
 			both := &fake{most: 200, every: time.Millisecond, sink: pair{good, bad}}
-			g.endpoints = []endpoint{{"both", both, func() (Source, error) { return both, nil }}}
+			g.endpoints = []*endpoint{always("both", both)}
 			bad.Link(up())
 			require.NoError(t, bad.Take(t.Context(), both.one(1)))
 			bad.mu.Lock()

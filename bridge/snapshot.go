@@ -10,17 +10,20 @@ import (
 
 // Status tells what the gateway is doing now. It may be called at any time.
 func (g *Gateway) Status() status.Gateway {
-	p := &g.config.Policy
+	g.mu.Lock()
+	c, sinks, uplinks, leftOut, reload := g.config, g.sinks, g.relay, slices.Clone(g.leftOut), g.reload
+	g.mu.Unlock()
+	p := &c.Policy
 	out := status.Gateway{
-		Gateway: g.config.Gateway, Version: g.version, Time: g.now().UTC(), Started: g.started.UTC(), Start: g.start,
+		Gateway: c.Gateway, Version: g.version, Time: g.now().UTC(), Started: g.started.UTC(), Start: g.start,
 		Policy:  status.Policy{Name: p.Name, Revision: p.Revision, SHA256: hex.EncodeToString(p.Digest[:])},
-		LeftOut: slices.Clone(g.leftOut), Streams: g.committer.streams(), Events: g.events.written(),
+		LeftOut: leftOut, Reload: reload, Streams: g.committer.streams(), Events: g.events.written(),
 	}
-	g.approved(&out)
+	approved(c, &out)
 	slices.SortFunc(out.Streams, func(a, b status.Stream) int {
 		return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Level, b.Level))
 	})
-	for _, s := range g.sinks {
+	for _, s := range sinks {
 		m, withdrawn := s.status()
 		out.Machines = append(out.Machines, m)
 		if withdrawn != "" {
@@ -34,7 +37,7 @@ func (g *Gateway) Status() status.Gateway {
 	out.Outbox = status.Outbox{
 		Messages: o.Messages, Bytes: o.Bytes, Oldest: o.Oldest, Size: o.UsedSize, MaxSize: o.MaxSize, Lost: g.committer.lost.Load(),
 	}
-	for _, u := range g.relay.Status() {
+	for _, u := range uplinks.Status() {
 		out.Uplinks = append(out.Uplinks, status.Uplink{
 			Name: u.Name, State: u.State, Error: u.Error, Since: u.Since, Messages: u.Messages, Bytes: u.Bytes,
 			Resent: u.Resent, Quarantined: u.Quarantined, LastStored: u.LastStored,

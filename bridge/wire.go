@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 
 	"github.com/fieldseal/fieldseal/adapters/modbus"
 	"github.com/fieldseal/fieldseal/adapters/opcua"
@@ -29,11 +30,25 @@ type Sharer interface {
 	Detach(machine string) error
 }
 
-// endpoint is one source and how it is called in logs.
+// endpoint is one source with the machines behind it, and how it is called in
+// logs.
 type endpoint struct {
-	name   string
-	source Source
-	again  func() (Source, error) // makes another one, with the same machines: a source runs once
+	name  string
+	again func() (Source, error) // makes another source, with the same machines: a source runs once
+
+	mu       sync.Mutex // guards the source and the machines
+	source   Source
+	of       *group // what it connects to; nil: nothing can be attached
+	attached []attached
+
+	stop  context.CancelFunc // while it runs
+	ended chan struct{}
+}
+
+// attached is one machine of an endpoint.
+type attached struct {
+	machine *configs.Machine
+	sink    *sink
 }
 
 // wiring makes sources of machines.
@@ -62,33 +77,106 @@ type sharing interface {
 
 // sources makes one source for each endpoint and attaches the machines behind
 // it. A machine that cannot be attached is left out and reported.
-func (w *wiring) sources(machines []configs.Machine) (out []endpoint) {
+func (w *wiring) sources(machines []configs.Machine) (out []*endpoint) {
 	for _, g := range w.groups(machines) {
-		connect := func(leftOut func(string, error)) (Source, error) {
-			s, err := g.connect()
-			if err != nil {
-				return nil, err
-			}
-			for _, m := range g.machines {
-				if err := s.Attach(point.Machine{Name: m.Name, Spec: g.spec(m)}, w.sinks[m.Name]); err != nil {
-					leftOut(m.Name, err)
-					continue
-				}
-				w.sinks[m.Name].readBy(s)
-			}
-			return s, nil
-		}
-		s, err := connect(w.leftOut)
+		e, err := w.endpoint(g)
 		if err != nil {
 			for _, m := range g.machines {
 				w.leftOut(m.Name, err)
 			}
 			continue
 		}
-		again := func() (Source, error) { return connect(func(string, error) {}) } // those are left out already
-		out = append(out, endpoint{g.machines[0].Endpoint(), s, again})
+		for _, m := range g.machines {
+			if err := e.attach(m, w.sinks[m.Name]); err != nil {
+				w.leftOut(m.Name, err)
+			}
+		}
+		out = append(out, e)
 	}
 	return out
+}
+
+// endpoint makes the source of a group, with nothing attached.
+func (w *wiring) endpoint(g *group) (*endpoint, error) {
+	source, err := g.connect()
+	if err != nil {
+		return nil, err
+	}
+	e := &endpoint{name: g.machines[0].Endpoint(), source: source, of: g}
+	e.again = e.connect
+	return e, nil
+}
+
+// connect makes another source, with the machines that are attached.
+func (e *endpoint) connect() (Source, error) {
+	source, err := e.of.connect()
+	if err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, a := range e.attached {
+		if err := e.put(source, a); err != nil { // it could be attached before
+			return nil, err
+		}
+	}
+	e.source = source
+	return source, nil
+}
+
+func (e *endpoint) put(source sharing, a attached) error {
+	if err := source.Attach(point.Machine{Name: a.machine.Name, Spec: e.of.spec(a.machine)}, a.sink); err != nil {
+		return err
+	}
+	a.sink.readBy(source)
+	return nil
+}
+
+// attach adds a machine, also while the source runs.
+func (e *endpoint) attach(m *configs.Machine, s *sink) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	a := attached{m, s}
+	source, ok := e.source.(sharing)
+	if !ok {
+		return errors.New("this endpoint takes no machines")
+	}
+	if err := e.put(source, a); err != nil {
+		return err
+	}
+	e.attached = append(e.attached, a)
+	return nil
+}
+
+// detach takes a machine away. It returns after the last call to its sink, and
+// tells how many machines are left.
+func (e *endpoint) detach(name string) (left int, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if source, ok := e.source.(Sharer); ok {
+		err = source.Detach(name)
+	}
+	e.attached = slices.DeleteFunc(e.attached, func(a attached) bool { return a.machine.Name == name })
+	return len(e.attached), err
+}
+
+// has tells whether a machine is behind the endpoint.
+func (e *endpoint) has(name string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.ContainsFunc(e.attached, func(a attached) bool { return a.machine.Name == name })
+}
+
+// redescribe puts another description in place of a machine's that is read in the
+// very same way.
+func (e *endpoint) redescribe(m *configs.Machine) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.attached {
+		if e.attached[i].machine.Name == m.Name {
+			e.attached[i].machine = m
+		}
+	}
 }
 
 // groups puts the machines of one endpoint together. This is the one place that

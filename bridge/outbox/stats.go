@@ -29,6 +29,14 @@ func (l *Log) Damage() []Lost {
 	return append([]Lost(nil), l.lost...)
 }
 
+// SetMaxSize changes Options.MaxSize while the log is open. A smaller one takes effect as segments are freed or given up. Less than four segments
+// count as four.
+func (l *Log) SetMaxSize(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.maxSize = max(bytes, minSegments*l.segmentSize)
+}
+
 // OldestTime tells when the first commit was accepted of the oldest segment with something waiting; false if nothing waits.
 func (l *Log) OldestTime() (time.Time, bool) {
 	l.mu.Lock()

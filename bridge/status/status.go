@@ -27,7 +27,16 @@ type Gateway struct {
 	Outbox     Outbox       `json:"outbox"`
 	Uplinks    []Uplink     `json:"uplinks"`
 	Exceptions []Exception  `json:"exceptions,omitempty"`
-	Events     uint64       `json:"events"` // written to the event log since the start
+	Reload     Reload       `json:"reload,omitzero"` // the last one since the start
+	Events     uint64       `json:"events"`          // written to the event log since the start
+}
+
+// Reload is how reading the configuration again ended. Where it was refused, what
+// was in force before is.
+type Reload struct {
+	Time    time.Time `json:"time"`
+	Refused string    `json:"refused,omitempty"`
+	Changes []string  `json:"changes,omitempty"`
 }
 
 // Policy is the policy in force.

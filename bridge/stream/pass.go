@@ -50,17 +50,32 @@ func (m *Machine) Remember(of map[string]Guarded) {
 	}
 }
 
-// Succeed takes up the guards, with what they have seen, and the counters of the
-// machine that this one takes the place of.
+// Succeed takes up what the machine that this one takes the place of has seen:
+// counters, guards and what was sent last, where a point is the same still.
 func (m *Machine) Succeed(old *Machine) {
 	m.counts = old.counts
+	sameOrder := len(m.points) == len(old.points)
 	for i := range m.points {
 		p := &m.points[i]
+		sameOrder = sameOrder && p.Name == old.points[i].Name
 		for k := range old.points {
-			if q := &old.points[k]; q.Name == p.Name && q.Origin == p.Origin && q.Passthrough == p.Passthrough && m.guards[i] != nil && old.guards[k] != nil {
+			q := &old.points[k]
+			if q.Name != p.Name || q.Origin != p.Origin {
+				continue
+			}
+			if q.Passthrough == p.Passthrough && m.guards[i] != nil && old.guards[k] != nil {
 				m.guards[i] = old.guards[k]
 			}
+			if q.Report == p.Report {
+				m.last[i] = old.last[k]
+			}
+			m.marks[i] = old.marks[k]
 		}
+	}
+	if sameOrder { // or each point goes out once, for whoever may read it now
+		m.decisions, m.clear = old.decisions, old.clear
+	} else {
+		m.Reconnected()
 	}
 }
 
