@@ -1,8 +1,10 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -12,6 +14,7 @@ import (
 
 const (
 	patience   = 5                // failures without progress, before the next uplink is tried
+	longEnough = 8 * time.Second  // without progress, too, where there was more than one failure
 	probeEvery = 30 * time.Second // one that failed, while another is there
 )
 
@@ -21,6 +24,7 @@ type link struct {
 	index    int // in Relay.status
 	pause    *backoff.ExponentialBackOff
 	failures int       // since something was stored
+	failing  time.Time // since when; the first of them
 	givenUp  bool      // another uplink is preferred, but for probes
 	retryAt  time.Time // not before
 	fault    string    // the one that an event told of, until it delivers again
@@ -64,19 +68,32 @@ func (r *Relay) works(l *link) {
 
 // failed notes an error of l that is no refusal.
 func (r *Relay) failed(l *link, err error, progress bool) {
+	now := r.now()
 	if progress {
 		l.failures = 0
 		l.pause.Reset()
+		r.delivered = cmp.Or(r.delivered, l)
+	}
+	if l.failures == 0 {
+		l.failing = now
 	}
 	l.failures++
 	var fault *envelope.Fault
 	isFault := errors.As(err, &fault)
-	l.givenUp = len(r.links) > 1 && (l.givenUp || isFault || l.failures >= patience)
+	tired := l.failures >= patience || l.failures > 1 && now.Sub(l.failing) >= longEnough
+	l.givenUp = len(r.links) > 1 && (l.givenUp || isFault || tired)
 	pause := l.pause.NextBackOff()
-	if l.givenUp {
+	if l.givenUp && slices.ContainsFunc(r.links, func(o *link) bool { return !o.givenUp }) {
 		pause = max(pause, probeEvery)
 	}
-	l.retryAt = r.now().Add(pause)
+	l.retryAt = now.Add(pause)
+	if l.givenUp { // where no other is left, none of them waits for its probe
+		for _, o := range r.links {
+			if pause < probeEvery && o.retryAt.After(l.retryAt) {
+				o.retryAt = l.retryAt
+			}
+		}
+	}
 	if !isFault {
 		r.setState(l, Connecting, err.Error())
 		r.logger.Warn("the uplink does not deliver", "uplink", l.Name, "error", err, "again_in", pause)

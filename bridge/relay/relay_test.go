@@ -249,6 +249,45 @@ func TestAnotherUplinkTakesOver(t *testing.T) {
 	})
 }
 
+// TestSilentUplink holds that an uplink that answers nothing is left as soon as
+// one that refuses: each attempt takes seconds.
+func TestSilentUplink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		silent := func([]envelope.Message) (int, error) {
+			<-time.After(3500 * time.Millisecond)
+			return 0, errors.New("no answer")
+		}
+		first, second := &fake{}, &fake{}
+		first.script = []func([]envelope.Message) (int, error){result(2, errors.New("reset"))}
+		first.otherwise = silent
+		q := newQueue(data(1, 5)...)
+		began := time.Now()
+		g := start(t, q, first, second)
+		require.NoError(t, g.Drain(t.Context()))
+		require.LessOrEqual(t, time.Since(began), longEnough+4*time.Second)
+		require.Equal(t, span(3, 5), second.has())
+		require.Equal(t, []string{"uplink-changed: uplink-2 delivers instead of uplink-1"}, g.events, "the first had stored some")
+		g.stop(t)
+	})
+}
+
+// TestNoUplinkLeft holds that uplinks are not waited for as for probes while
+// there is no other.
+func TestNoUplinkLeft(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := result(0, errors.New("no route"))
+		first, second := &fake{otherwise: down}, &fake{otherwise: down}
+		q := newQueue(data(1, 5)...)
+		g := start(t, q, first, second)
+		elapse(10 * time.Minute)
+		first.set(func() { first.otherwise = nil })
+		up := time.Now()
+		require.NoError(t, g.Drain(t.Context()))
+		require.LessOrEqual(t, time.Since(up), 2*longestPause)
+		g.stop(t)
+	})
+}
+
 func TestKeyFramesAgainOnNewConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key := func(i uint64, machine string) outbox.Entry { return entry(numbered(i, envelope.KeyFrame, machine)) }
