@@ -48,6 +48,9 @@ func (g *Gateway) accept(o *Options) error {
 // acceptedNow says what is new in what was accepted, and what was not.
 func (g *Gateway) acceptedNow(c *configs.Config, before, after approval.Accepted) {
 	a := c.Approved
+	if err := g.clock.Accept(after.PolicyRevision); err != nil {
+		g.happened("clock-mark-not-kept", err.Error())
+	}
 	if after.PolicyRevision != before.PolicyRevision {
 		g.happened("policy-accepted", fmt.Sprintf("revision %d, signed by %s", after.PolicyRevision, strings.Join(a.PolicyBy, ", ")))
 	}

@@ -35,11 +35,11 @@ func benchSink(name string, in *intake) (*sink, []point.Sample) {
 		samples[i] = point.Sample{Point: uint32(i), Value: point.OfFloat(float64(float32(i) * 1.7))}
 	}
 	s := &sink{
-		machine: name, points: named, now: time.Now, intake: in, events: func(stream.Event) {},
+		machine: name, points: named, now: time.Now, deciding: func() (time.Time, uint64) { return time.Now(), 0 }, intake: in, events: func(stream.Event) {},
 		policy:  &policy.Policy{Levels: []policy.Level{{Name: "restricted"}}, Default: "restricted"},
 		pending: stream.NewMachine(name, points), meta: make([]point.Meta, benchPoints),
 	}
-	s.decide(time.Now())
+	s.decide()
 	return s, samples
 }
 

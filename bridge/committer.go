@@ -52,6 +52,8 @@ type committer struct {
 	messages atomic.Uint64
 	given    atomic.Uint64 // position up to which the relay was given messages
 
+	synchronised func() bool // whether now is: if not, nothing is too old
+
 	mu    sync.Mutex // guards set and extra: the committer's, but for status and the relay
 	set   *stream.Set
 	extra []lostRun // loss records asked for

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/fieldseal/fieldseal/adapters/opcua"
+	"github.com/fieldseal/fieldseal/bridge/clock"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/bridge/outbox"
@@ -41,7 +42,9 @@ type Options struct {
 	Keys     *keystore.Store
 	Logger   *slog.Logger     // nil: none
 	Now      func() time.Time // nil: time.Now
-	Version  string
+	// Synchronised tells whether the time that Now gave is; nil: the kernel knows.
+	Synchronised func() (bool, error)
+	Version      string
 	// Again reads the configuration once more where the state folder cannot keep
 	// what is new in it, with what was accepted before: configs.Options.NotKept. The
 	// configuration is nil where nothing was. Nil: such a start ends.
@@ -58,6 +61,7 @@ type keeping func(s *approval.Store, policyFile, trustFile approval.Copy) (chang
 type Gateway struct {
 	logger  *slog.Logger
 	now     func() time.Time
+	clock   *clock.Clock // how far that is trusted
 	version string
 	started time.Time
 	start   uint64
@@ -109,6 +113,7 @@ func New(o Options) (_ *Gateway, err error) {
 	if g.events, err = openEventLog(g.config.State, g.logger, g.now); err != nil {
 		return nil, err
 	}
+	g.openClock(&o)
 	if err = g.accept(&o); err != nil {
 		return nil, err
 	}
@@ -160,14 +165,14 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 		return err
 	}
 	if g.log, err = outbox.Open(outbox.Options{
-		Dir: filepath.Join(g.config.State, "outbox"), Key: secret, MaxSize: g.config.Outbox.MaxSize, SegmentSize: segment, Now: g.now,
+		Dir: filepath.Join(g.config.State, "outbox"), Key: secret, MaxSize: g.config.Outbox.MaxSize, SegmentSize: segment, Now: g.dated,
 	}); err != nil {
 		return fmt.Errorf("cannot open the outbox: %w", err)
 	}
 	g.committer = &committer{
 		log: g.log, append: g.log.Append, intake: newIntake(), sinks: g.allSinks, swaps: make(chan swap), ended: make(chan struct{}), logger: g.logger,
 		events: g.events.write, word: g.word, house: g.house, dropOld: !g.config.Outbox.StopPolling, maxAge: g.config.Outbox.MaxAge,
-		now: g.now, damage: damage{log: g.log, trust: g.trust()}, signed: make(map[envelope.Stream]uint64),
+		now: g.now, synchronised: g.synchronised, damage: damage{log: g.log, trust: g.trust()}, signed: make(map[envelope.Stream]uint64),
 	}
 	heads, lost, err := recoverStreams(g.log, &g.committer.damage)
 	if err != nil {
@@ -200,7 +205,7 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 
 // word is what the gateway says of itself at a commit.
 func (g *Gateway) word() word {
-	return word{clock: envelope.ClockUnknown, policy: g.configuration().Policy.Digest, events: g.events.upstream()}
+	return word{clock: clockGrade(g.clock.Read().Trust), policy: g.configuration().Policy.Digest, events: g.events.upstream()}
 }
 
 // house looks after what of the state folder is written while the gateway runs.
@@ -419,6 +424,7 @@ func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
 		}
 		commits <- err
 	}()
+	rest.Go(func() { g.watchClock(stopped) })
 	relaying, endRelay := context.WithCancel(context.Background())
 	defer endRelay()
 	rest.Go(func() {
@@ -511,6 +517,9 @@ func (g *Gateway) drain(hurry <-chan struct{}) {
 // it by itself.
 func (g *Gateway) Close() error {
 	var errs []error
+	if g.clock != nil {
+		errs = append(errs, g.clock.Save(0))
+	}
 	if g.relay != nil {
 		errs = append(errs, g.relay.Close())
 	}

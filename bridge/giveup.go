@@ -46,7 +46,7 @@ const onTheWay = 1024
 
 // expire gives up the oldest segment if all of it is past the maximum age.
 func (c *committer) expire() (gone bool, err error) {
-	if c.maxAge <= 0 {
+	if c.maxAge <= 0 || !c.synchronised() { // what is gone does not come back when a clock does
 		return false, nil
 	}
 	if t, ok := c.log.OldestEnd(); !ok || c.now().Sub(t) < c.maxAge {

@@ -25,12 +25,12 @@ func (g *Gateway) newSink(m *configs.Machine) *sink {
 func (g *Gateway) newSinkOf(c *configs.Config, m *configs.Machine) *sink {
 	s := &sink{
 		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &c.Policy,
-		now: g.now, intake: g.committer.intake, events: g.events.write,
+		now: g.now, deciding: g.clock.Deciding, intake: g.committer.intake, events: g.events.write,
 		pending: newPending(m), meta: make([]point.Meta, len(m.Points)), negotiated: m.Security(),
 	}
 	s.guarded(func() {
 		s.pending.Remember(g.guards.remembered(m.Name))
-		s.decide(s.now())
+		s.decide()
 	})
 	return s
 }

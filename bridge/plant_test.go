@@ -270,7 +270,7 @@ func open(dir string, change func(*Options)) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := Options{Config: config, Problems: problems, Keys: keys, Logger: slog.New(slog.DiscardHandler)}
+	o := Options{Config: config, Problems: problems, Keys: keys, Logger: slog.New(slog.DiscardHandler), Synchronised: func() (bool, error) { return true, nil }}
 	if os.Getenv("FIELDSEAL_TEST_LOG") != "" {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}

@@ -351,7 +351,7 @@ func (s *sink) isServed() bool {
 // succeed takes up what another sink of the machine has counted and seen.
 func (s *sink) succeed(old *sink) {
 	old.guarded(func() { s.pending.Succeed(old.pending) })
-	s.guarded(func() { s.decide(s.now()) })
+	s.guarded(func() { s.decide() })
 }
 
 // follow hands over what is pending, and decides by another configuration from
@@ -371,7 +371,7 @@ func (s *sink) follow(dst []stream.Pending, c *configs.Config, m *configs.Machin
 				}
 			}
 		}
-		s.decide(s.now())
+		s.decide()
 	})
 	return out
 }

@@ -103,7 +103,6 @@ func TestReloadOfDecisions(t *testing.T) {
 	assert.Equal(t, 2, s.Policy.Revision)
 	assert.Empty(t, s.Reload.Refused)
 	assert.Zero(t, s.Machines[0].Field.Reconnects)
-	assert.Zero(t, s.Machines[0].Field.LeftOut, "no cycle is missed")
 	require.Len(t, p.events("reloaded"), 1)
 	text := p.events("reloaded")[0].Text
 	assert.Contains(t, text, "policy revision 1 becomes 2")
@@ -169,7 +168,6 @@ func TestReloadOfOneMachine(t *testing.T) {
 	require.Len(t, s.Machines, 3)
 	for _, m := range s.Machines {
 		assert.Zero(t, m.Field.Reconnects, m.Name)
-		assert.Zero(t, m.Field.LeftOut, m.Name)
 	}
 	require.Len(t, p.events("reloaded"), 2)
 	assert.Equal(t, "machine press-2: read otherwise; machine press-3: gone", p.events("reloaded")[0].Text)

@@ -23,6 +23,7 @@ type sink struct {
 	points   []policy.Point
 	policy   *policy.Policy
 	now      func() time.Time
+	deciding func() (at time.Time, turn uint64) // as clock.Clock has it
 	intake   *intake
 	events   func(stream.Event)
 
@@ -33,6 +34,7 @@ type sink struct {
 	// there is none, only word of that is sampled, and no value.
 	negotiated point.Security
 	until      time.Time // when the decisions have to be made again; zero: never
+	turn       uint64    // of the clock when they were made; they do not outlive it
 	meta       []point.Meta
 	last       time.Time
 	told       []stream.Event // to be written once mu is free: that flushes
@@ -95,9 +97,7 @@ func (s *sink) Take(ctx context.Context, samples []point.Sample) error {
 	var size, kept int
 	s.guarded(func() {
 		now := s.now()
-		if !s.until.IsZero() && !now.Before(s.until) {
-			s.decide(now)
-		}
+		s.keepDeciding()
 		size, kept = s.pending.Take(samples)
 		s.told = s.rate.limit(s.told, s.pending.Events(), now)
 		s.last = now
@@ -115,7 +115,7 @@ func (s *sink) Link(l point.Link) {
 		if s.link = l; l.State == point.LinkUp {
 			s.negotiated = l.Security
 		}
-		s.decide(s.now())
+		s.decide()
 	})
 }
 
@@ -131,11 +131,21 @@ func (s *sink) Describe(index uint32, m point.Meta) {
 	})
 }
 
+// keepDeciding decides anew where the end of an exception has come, or the clock
+// is another one than it was thought to be. Called with mu held.
+func (s *sink) keepDeciding() {
+	if at, turn := s.deciding(); turn != s.turn || !s.until.IsZero() && !at.Before(s.until) {
+		s.decide()
+	}
+}
+
 // decide compiles the decisions anew; points that stop or resume by it are an
 // event. Called with mu held.
-func (s *sink) decide(now time.Time) {
+func (s *sink) decide() {
 	before := s.pending.Decisions()
-	t := s.policy.Compile(s.machine, s.points, s.negotiated, now)
+	at, turn := s.deciding()
+	s.turn = turn
+	t := s.policy.Compile(s.machine, s.points, s.negotiated, at)
 	clear := make([]bool, len(t.Decisions))
 	for i, d := range t.Decisions {
 		l, _ := s.policy.Level(d.Level)

@@ -14,8 +14,10 @@ func (g *Gateway) Status() status.Gateway {
 	c, sinks, uplinks, leftOut, reload := g.config, g.sinks, g.relay, slices.Clone(g.leftOut), g.reload
 	g.mu.Unlock()
 	p := &c.Policy
+	now := g.clock.Read()
 	out := status.Gateway{
-		Gateway: c.Gateway, Version: g.version, Time: g.now().UTC(), Started: g.started.UTC(), Start: g.start,
+		Gateway: c.Gateway, Version: g.version, Time: now.Now.UTC(), Started: g.started.UTC(), Start: g.start,
+		Clock:   clockStatus(&now),
 		Policy:  status.Policy{Name: p.Name, Revision: p.Revision, SHA256: hex.EncodeToString(p.Digest[:])},
 		LeftOut: leftOut, Reload: reload, Streams: g.committer.streams(), Events: g.events.written(),
 	}
@@ -45,7 +47,7 @@ func (g *Gateway) Status() status.Gateway {
 	}
 	for _, e := range p.Exceptions {
 		out.Exceptions = append(out.Exceptions, status.Exception{
-			Allow: string(e.Allow), Why: e.Why, Where: e.Where, Until: e.Until.UTC(), Over: !g.now().Before(e.Until),
+			Allow: string(e.Allow), Why: e.Why, Where: e.Where, Until: e.Until.UTC(), Over: !now.Deciding.Before(e.Until),
 		})
 	}
 	return out

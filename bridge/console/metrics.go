@@ -46,7 +46,8 @@ type collector struct {
 	size, maxSize                        *prometheus.Desc
 	delivered, deliveredBytes, resent    *prometheus.Desc
 	quarantined, delivering, lastStored  *prometheus.Desc
-	leftOut, exceptionSeconds, eventsLog *prometheus.Desc
+	leftOut, exceptionEndDays, eventsLog *prometheus.Desc
+	clockTrusted                         *prometheus.Desc
 }
 
 func newCollector(now func() status.Gateway) *collector {
@@ -78,7 +79,8 @@ func newCollector(now func() status.Gateway) *collector {
 		delivering:       desc("uplink_delivering", "1 while messages are stored upstream or none waits.", "uplink"),
 		lastStored:       desc("uplink_last_stored_seconds", "Unix time at which a message was last stored upstream; 0 for never.", "uplink"),
 		leftOut:          desc("machines_left_out", "Machines whose configuration is wrong."),
-		exceptionSeconds: desc("exception_seconds_left", "Seconds until the exception ends; negative after that.", "allow", "where"),
+		exceptionEndDays: desc("exception_days_left", "Days until the exception ends; 0 while it does not count: after that, or because of the clock.", "allow", "where"),
+		clockTrusted:     desc("clock_trusted", "1 while the clock is trusted, so that exceptions count."),
 		eventsLog:        desc("events_total", "Events written to the event log."),
 	}
 }
@@ -132,8 +134,13 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		gauge(c.lastStored, unix(u.LastStored), u.Name)
 	}
 	gauge(c.leftOut, float64(len(s.LeftOut)))
+	gauge(c.clockTrusted, truth(s.Clock.Trusted))
 	for _, e := range s.Exceptions {
-		gauge(c.exceptionSeconds, e.Until.Sub(s.Time).Seconds(), e.Allow, e.Where)
+		left := 0.0
+		if !e.Over {
+			left = e.Until.Sub(s.Time).Hours() / 24
+		}
+		gauge(c.exceptionEndDays, max(left, 0), e.Allow, e.Where)
 	}
 	counter(c.eventsLog, s.Events)
 }

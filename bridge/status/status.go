@@ -16,6 +16,7 @@ type Gateway struct {
 	Time       time.Time    `json:"time"`
 	Started    time.Time    `json:"started"`
 	Start      uint64       `json:"start"` // the start counter
+	Clock      Clock        `json:"clock"`
 	Policy     Policy       `json:"policy"`
 	Trust      Trust        `json:"trust"`
 	Refused    []Refused    `json:"refused,omitempty"`
@@ -37,6 +38,14 @@ type Reload struct {
 	Time    time.Time `json:"time"`
 	Refused string    `json:"refused,omitempty"`
 	Changes []string  `json:"changes,omitempty"`
+}
+
+// Clock says how far the gateway trusts its own clock.
+type Clock struct {
+	Trusted bool      `json:"trusted"`       // exceptions count
+	How     string    `json:"how"`           // synchronised, plausible, unknown
+	Mark    time.Time `json:"mark,omitzero"` // the highest synchronised time seen
+	Why     string    `json:"why,omitempty"` // it does not decide as it stands, and what to do
 }
 
 // Policy is the policy in force.
@@ -184,7 +193,7 @@ type Exception struct {
 	Why   string    `json:"why"`
 	Where string    `json:"where"`
 	Until time.Time `json:"until"` // the first instant at which it no longer holds
-	Over  bool      `json:"over"`
+	Over  bool      `json:"over"`  // it does not count: its end is past, or the clock is not trusted
 }
 
 // OfLink fills in what is known of a connection.
