@@ -29,12 +29,33 @@ type ConsumeConfig struct {
 	Name    string       // shown by the server; "fieldseal open" where it is empty
 	Logger  *slog.Logger // nil: none
 
-	FromStart bool // from the oldest message on; else only what is stored from now on
-	UntilEnd  bool // return after the last message that the stream had at the start
+	FromStart bool   // from the oldest message on; else only what is stored from now on
+	From      uint64 // from this sequence of the stream on, before all of FromStart; 0: nothing is said
+	UntilEnd  bool   // return after the last message that the stream had at the start
+
+	// Begin is told what the stream holds before its messages come, and again
+	// after each interruption. An error of it ends Consume. nil: nobody asks.
+	Begin func(Extent) error
+	// At is told of each message where it stands, before fn gets it; also of
+	// what is no message of Fieldseal. nil: nobody asks.
+	At func(Position)
 
 	// Foreign is told of what is under the prefix and is no message of
 	// Fieldseal: anybody with permission may publish there. nil: logged.
 	Foreign func(error)
+}
+
+// Extent is what a stream holds at one time, and which stream it is: one that was
+// made again under its name has another time.
+type Extent struct {
+	First, Last uint64 // sequences; Last+1 is First in a stream that is empty
+	Created     time.Time
+}
+
+// Position is where a message stands in the stream.
+type Position struct {
+	Sequence uint64
+	Left     uint64 // so many are behind it now
 }
 
 // Consume calls fn with each message of the stream, in the order of the stream,
@@ -120,7 +141,13 @@ func (c *consumer) session(ctx context.Context) error {
 	if err != nil {
 		return c.because(conn, "look at", err)
 	}
-	if c.position(stream.CachedInfo().State); c.UntilEnd && c.next > c.end {
+	info := stream.CachedInfo()
+	if c.Begin != nil {
+		if err := c.Begin(Extent{max(info.State.FirstSeq, 1), info.State.LastSeq, info.Created}); err != nil {
+			return &stop{err}
+		}
+	}
+	if c.position(info.State); c.UntilEnd && c.next > c.end {
 		return nil
 	}
 	reader, err := js.OrderedConsumer(short, c.Stream, jetstream.OrderedConsumerConfig{
@@ -161,15 +188,26 @@ func (c *consumer) position(s jetstream.StreamState) {
 		c.begun = true
 		c.end = s.LastSeq
 		c.next = s.LastSeq + 1
-		if c.FromStart {
+		switch {
+		case c.From > 0:
+			c.next = c.From
+		case c.FromStart:
 			c.next = max(s.FirstSeq, 1)
 		}
+		c.dropped(s)
 	case s.LastSeq+1 < c.next:
 		c.Logger.Warn("the stream begins anew, perhaps restored or made again; reading it from its start",
 			"stream", c.Stream, "expected", c.next, "last", s.LastSeq)
 		c.next = max(s.FirstSeq, 1)
 		c.end = s.LastSeq
-	case s.FirstSeq > c.next:
+	default:
+		c.dropped(s)
+	}
+}
+
+// dropped goes on with the oldest message, where the next one is no longer there.
+func (c *consumer) dropped(s jetstream.StreamState) {
+	if s.FirstSeq > c.next {
 		c.Logger.Warn("the stream dropped messages that were not read", "stream", c.Stream, "from", c.next, "to", s.FirstSeq-1)
 		c.next = s.FirstSeq
 	}
@@ -187,6 +225,9 @@ func (c *consumer) read(ctx context.Context, conn *conn, messages jetstream.Mess
 		}
 		if c.UntilEnd && about.Sequence.Stream > c.end {
 			return nil
+		}
+		if c.At != nil {
+			c.At(Position{about.Sequence.Stream, about.NumPending})
 		}
 		m, err := Parse(c.Prefix, raw.Subject(), raw.Headers(), raw.Data())
 		if err != nil {

@@ -151,3 +151,40 @@ func TestConsumeCannotBegin(t *testing.T) {
 	require.ErrorContains(t, err, "cannot connect to "+cc.Servers[0])
 	require.ErrorContains(t, err, "connection refused")
 }
+
+// A consumer goes on at the sequence that it is given, and is told where each
+// message stands; what the stream no longer has is left out.
+func TestConsumeFrom(t *testing.T) {
+	s := plant(t, natstest.Options{})
+	u := uplink(t, config(t, s))
+	_, err := u.Send(t.Context(), messages(1, 9, 20))
+	require.NoError(t, err)
+	cc := consumeConfig(u.cfg)
+	cc.UntilEnd = true
+	var extents []Extent
+	cc.Begin = func(e Extent) error { extents = append(extents, e); return nil }
+	var at []Position
+	cc.At = func(p Position) { at = append(at, p) }
+	var got []uint64
+	keep := func(m envelope.Message) error { got = append(got, m.Sequence); return nil }
+	for _, from := range []uint64{7, 9} {
+		cc.From = from
+		require.NoError(t, Consume(t.Context(), cc, keep))
+	}
+	require.Equal(t, []uint64{7, 8, 9, 9}, got)
+	require.Equal(t, []Position{{7, 2}, {8, 1}, {9, 0}, {9, 0}}, at)
+	require.Len(t, extents, 2)
+	require.Equal(t, extents[0], extents[1])
+	require.Equal(t, [2]uint64{1, 9}, [2]uint64{extents[0].First, extents[0].Last})
+	require.False(t, extents[0].Created.IsZero())
+
+	purge(t, s)
+	cc.From, got = 7, nil
+	require.NoError(t, Consume(t.Context(), cc, keep), "nothing is left")
+	require.Empty(t, got)
+	require.Equal(t, [2]uint64{10, 9}, [2]uint64{extents[2].First, extents[2].Last})
+
+	enough := errors.New("enough")
+	cc.Begin = func(Extent) error { return enough }
+	require.Equal(t, enough, Consume(t.Context(), cc, keep))
+}

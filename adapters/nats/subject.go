@@ -30,13 +30,20 @@ const (
 const headerExpectedStream = "Nats-Expected-Stream"
 
 // The second token after the prefix, where it is not a machine. A name never
-// begins with an underscore.
+// begins with an underscore, but for the gateway's own stream.
 const (
 	tokenKeys        = "_keys"
 	tokenCheckpoints = "_checkpoints"
 	tokenLosses      = "_losses"
 	tokenStatement   = "_statement"
 	tokenEvents      = "_events"
+)
+
+// The stream of what happens to the gateway itself. No machine and no level has
+// such a name.
+const (
+	ownMachine = "_gateway"
+	ownLevel   = "_events"
 )
 
 const (
@@ -207,6 +214,9 @@ func check(m *envelope.Message) error {
 // event may be about one stream, or about none.
 func checkAddress(a envelope.Address) error {
 	ofGateway := a.Kind == envelope.Statement || a.Kind == envelope.Event
+	if a.Stream.Machine == ownMachine && a.Stream.Level == ownLevel {
+		a.Stream.Machine, a.Stream.Level = "gateway", "events" // the only ones with an underscore
+	}
 	if a.Kind < envelope.Data || a.Kind > envelope.Event {
 		return fmt.Errorf("%s is not a kind of message", a.Kind)
 	}

@@ -1,8 +1,10 @@
 package nats
 
 import (
+	"crypto/ed25519"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
@@ -36,6 +38,44 @@ func TestSubject(t *testing.T) {
 	require.Empty(t, Subject("plant.a", envelope.Address{Stream: stream, Kind: 99}))
 }
 
+// What a gateway makes, signed kinds among it, comes back from its subject and
+// headers as it was.
+func TestSubjectOfWhatIsSent(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	sg := envelope.Signer{Gateway: "gw-1", Key: key}
+	at := time.Unix(0, 1_785_000_000_000_000_007)
+	own := envelope.Stream{Gateway: "gw-1", Machine: "_gateway", Level: "_events"}
+	statement, err := envelope.SignStatement(sg, envelope.GatewayState{
+		Gateway: "gw-1", Start: 18, Instance: [8]byte{0xfe, 7: 1}, Sequence: 1, Time: at, Interval: time.Second,
+		Heads: []envelope.StreamHead{{Machine: "press-3", Level: "restricted", Epoch: envelope.Epoch{Start: 18, Instance: [8]byte{0xfe, 7: 1}, Number: 1}, Sequence: 4}},
+	})
+	require.NoError(t, err)
+	head := envelope.Head{Stream: own}
+	body := envelope.AppendClear(nil, "_gateway/", nil)
+	event := envelope.Message{
+		Address: envelope.Address{Stream: own, Kind: envelope.Data}, Epoch: envelope.Epoch{Start: 1, Number: 1}, Sequence: 1,
+		ContentType: envelope.TypeClear, Time: at.UnixNano(), Body: body,
+	}
+	require.NoError(t, head.Note(&event))
+	signed, err := envelope.SignCheckpoint(sg, &head, false, at)
+	require.NoError(t, err)
+	checkpoint := event
+	checkpoint.Address.Kind, checkpoint.Sequence, checkpoint.ContentType, checkpoint.Body = envelope.Checkpoint, 2, envelope.TypeSigned, signed
+	for want, m := range map[string]envelope.Message{
+		"plant.gw-1._statement":                    statement,
+		"plant.gw-1._gateway._events":              event,
+		"plant.gw-1._checkpoints._gateway._events": checkpoint,
+	} {
+		subject := Subject("plant", m.Address)
+		require.Equal(t, want, subject)
+		require.NoError(t, check(&m))
+		got, err := Parse("plant", subject, Header(&m), m.Body)
+		require.NoError(t, err)
+		require.Equal(t, m, got)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	const good = "plant.a.gw-1.press-3.restricted"
 	for _, c := range []struct {
@@ -49,6 +89,8 @@ func TestParseRefuses(t *testing.T) {
 		{"long", good + ".p.q", nil, "5 parts"},
 		{"unknown word", "plant.a.gw-1._other", nil, "2 parts"},
 		{"unknown word of a stream", "plant.a.gw-1._other.press-3", nil, `machine "_other"`},
+		{"events of a machine", "plant.a.gw-1.press-3._events", nil, `level "_events"`},
+		{"own stream of another level", "plant.a.gw-1._gateway.restricted", nil, `machine "_gateway"`},
 		{"empty machine", "plant.a.gw-1..restricted", nil, "no name"},
 		{"wildcard", "plant.a.*.press-3.restricted", nil, "'*'"},
 		{"long name", "plant.a.gw-1." + strings.Repeat("m", 257) + ".restricted", nil, "257 characters"},

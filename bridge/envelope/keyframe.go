@@ -242,3 +242,24 @@ func (f *keyFrame) decrypt(cek []byte) (k epochKey, err error) {
 
 // when gives the time that the key frame was made at.
 func (f *keyFrame) when() time.Time { return time.Unix(0, f.time) }
+
+// KeyFrameRecipients gives the key ids of those who can open the epoch of a key
+// frame, as it names them: for who audits whom a gateway seals for, without a
+// key. It verifies nothing: [Reader.Read] has to have taken the message. An id
+// is what the gateway wrote beside an encrypted key; that this is encrypted to
+// the key of that id only its owner can see.
+func KeyFrameRecipients(m *Message) ([]KeyID, error) {
+	s, err := parseSign1(m.Body)
+	if err != nil {
+		return nil, err
+	}
+	f, err := parseKeyFrame(&s)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]KeyID, len(f.recipients))
+	for i := range f.recipients {
+		ids[i] = f.recipients[i].kid
+	}
+	return ids, nil
+}

@@ -3,10 +3,24 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 )
+
+// statistics is what --stats prints.
+type statistics struct {
+	Streams  []streamLine  `json:"streams"`
+	Gateways []gatewayLine `json:"gateways"`
+	Refused  []refusedLine `json:"refused"`
+	Foreign  int           `json:"foreign"` // no messages of Fieldseal, and damage of files
+	Messages uint64        `json:"messages"`
+	Samples  uint64        `json:"samples"` // and payloads that were printed
+	GivenUp  uint64        `json:"given_up"`
+	InOrder  bool          `json:"in_order"`
+	Audit    *auditSummary `json:"audit,omitempty"`
+}
 
 // streamLine is what --stats prints of one stream.
 type streamLine struct {
@@ -18,13 +32,26 @@ type streamLine struct {
 	Pending       int           `json:"pending"` // not signed yet
 	Unopened      uint64        `json:"unopened"`
 	Duplicates    uint64        `json:"duplicates"`
-	Forgeries     []forgeryLine `json:"forgeries"`
+	Forgeries     []forgeryLine `json:"forgeries"` // the first of them
+
+	Highest    uint64   `json:"highest"`
+	Heard      string   `json:"heard"`
+	Trimmed    uint64   `json:"trimmed"`             // no longer in the source: numbers up to it
+	Missed     uint64   `json:"missed"`              // of those before settled, which are no longer told apart
+	Settled    uint64   `json:"settled"`             //
+	Withheld   []string `json:"withheld"`            // stated, and not here
+	Stated     uint64   `json:"stated"`              // the head by the newest statement; 0: there is none
+	StatedAt   string   `json:"stated_at,omitempty"` //
+	NoKeyFrame int      `json:"no_key_frame"`
+	GivenUp    uint64   `json:"given_up"`
+	Forged     uint64   `json:"forged"`
 }
 
 type epochLine struct {
 	Epoch    string   `json:"epoch"`
 	Received []string `json:"received"`
 	Closed   bool     `json:"closed"`
+	Refused  string   `json:"refused,omitempty"` // rollback or clone
 }
 
 type lossLine struct {
@@ -39,59 +66,115 @@ type forgeryLine struct {
 	Reason   string `json:"reason"`
 }
 
-// finish says what is not in order, on stderr, and prints the statistics.
-func (p *printer) finish(stats bool) (inOrder bool, err error) {
-	inOrder = p.foreign == 0
-	if p.others != nil && !p.opened {
-		inOrder = false
-		fmt.Fprintf(p.stderr, "fieldseal: none of the identities given opens anything: %v\n", p.others)
+type refusedLine struct {
+	Stream   string `json:"stream"` // empty: of further streams
+	Class    string `json:"class"`
+	Messages int    `json:"messages"`
+}
+
+// gatewayLine is a gateway's word of itself.
+type gatewayLine struct {
+	Gateway   string `json:"gateway"`
+	Statement string `json:"statement,omitempty"` // when it was made; empty: there is none
+	Heard     string `json:"heard,omitempty"`
+	Clock     string `json:"clock,omitempty"`
+	Interval  string `json:"interval,omitempty"`
+	Proof     string `json:"proof,omitempty"`
+	Silent    bool   `json:"silent"`
+	Policy    string `json:"policy,omitempty"` // digest of the one in force
+	AuditSize uint64 `json:"audit_size,omitempty"`
+	AuditHead string `json:"audit_head,omitempty"`
+}
+
+// finish says what is not in order, on stderr, and prints the statistics. What a
+// run before this one told is not told again.
+func (r *receiver) finish(stats bool) (inOrder bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.reader == nil { // the end came before the beginning
+		return true, r.out.Flush()
 	}
-	for k, n := range p.refused {
+	inOrder = r.foreign == 0
+	if r.audit != nil {
+		inOrder = r.audit.finish(r.reader) && inOrder
+	}
+	if r.foreign > maxLines {
+		r.say("and %d more that are no messages of fieldseal", r.foreign-maxLines)
+	}
+	if r.others != nil && !r.opened && len(r.options.Identities) > 0 {
 		inOrder = false
-		name := k.stream.String()
+		r.say("none of the identities given opens anything: %v", r.others)
+	}
+	for k, n := range r.refused {
+		inOrder = false
+		name := streamName(k.stream)
 		if k.stream == (envelope.Stream{}) {
 			name = "further streams"
 		}
-		fmt.Fprintf(p.stderr, "fieldseal: %s: %d messages refused: %s\n", name, n, k.class)
+		r.say("%s: %d messages refused: %s", name, n, k.class)
 	}
-	lines := []streamLine{}
-	for _, r := range p.reader.Report() {
-		say := func(format string, a ...any) {
-			fmt.Fprintf(p.stderr, "fieldseal: "+r.Stream.String()+": "+format+"\n", a...)
-		}
-		for _, g := range r.Gaps {
-			inOrder = false
-			say("messages %s are missing, and nobody says why", span(g))
-		}
-		for _, l := range r.Losses {
-			say("messages %s are gone: %s (%s, signed by the gateway)", span(envelope.Range{First: l.First, Last: l.Last}), l.Reason, stamp(l.Time.UnixNano()))
-		}
-		for _, f := range r.Forgeries {
-			inOrder = false
-			say("message %d: %s: %s", f.Sequence, f.Class, f.Reason)
-		}
-		if r.Unopened > 0 {
-			say("%d sealed messages are not for the identities given", r.Unopened)
-		}
-		if r.Pending > 0 {
-			say("%d messages wait for the gateway's signature, the oldest of %s", r.Pending, r.Oldest.Format(time.RFC3339Nano))
-			if overdue(r.Oldest, time.Now()) {
-				inOrder = false
-				say("that is longer than a gateway takes to sign: signatures are withheld, or somebody else made these messages")
+	before := 0
+	for _, n := range r.notes(time.Now()) {
+		if r.watch.known[n.lasting()] {
+			if n.bad {
+				before++
 			}
+			continue
 		}
-		if r.NoKeyFrame > 0 || r.GivenUp > 0 {
-			inOrder = false
-			say("%d messages wait for their key frame, %d were given up", r.NoKeyFrame, r.GivenUp)
-		}
-		lines = append(lines, streamLineOf(&r))
+		inOrder = inOrder && !n.bad
+		r.say("%s", n.text)
+		r.watch.know(&n)
 	}
-	if stats {
-		if err := json.NewEncoder(p.out).Encode(map[string]any{"streams": lines}); err != nil {
-			return inOrder, err
-		}
+	if before > 0 {
+		r.say("%s not in order, told by an earlier run, is still so; --stats lists all", count(before, "thing"))
 	}
-	return inOrder, p.out.Flush()
+	return inOrder, r.summary(stats, inOrder)
+}
+
+// summary prints what is asked for at the end, and keeps the state. Among rows it
+// would be none: it goes to stderr there.
+func (r *receiver) summary(stats, inOrder bool) (err error) {
+	var to io.Writer = r.out
+	if r.lines.csv {
+		to = r.stderr
+	}
+	switch {
+	case stats:
+		err = json.NewEncoder(to).Encode(r.statistics(inOrder))
+	case r.audit != nil:
+		err = r.audit.write(to, r, inOrder)
+	}
+	if err != nil {
+		return err
+	}
+	if r.kept == nil {
+		return r.out.Flush()
+	}
+	return r.keep()
+}
+
+func (r *receiver) statistics(inOrder bool) statistics {
+	s := statistics{
+		Streams: []streamLine{}, Gateways: []gatewayLine{}, Refused: []refusedLine{}, Foreign: r.foreign,
+		Messages: r.messages, Samples: r.shown, GivenUp: r.reader.GivenUp(), InOrder: inOrder,
+	}
+	for _, x := range r.reader.Report() {
+		s.Streams = append(s.Streams, streamLineOf(&x))
+	}
+	for _, g := range r.reader.Gateways() {
+		s.Gateways = append(s.Gateways, gatewayLineOf(&g))
+	}
+	for k, n := range r.refused {
+		l := refusedLine{Class: string(k.class), Messages: n}
+		if k.stream != (envelope.Stream{}) {
+			l.Stream = streamName(k.stream)
+		}
+		s.Refused = append(s.Refused, l)
+	}
+	if r.audit != nil {
+		s.Audit = r.audit.summary()
+	}
+	return s
 }
 
 // signsWithin is more than a gateway takes to sign what it sent: 5 s, and the
@@ -105,13 +188,33 @@ func overdue(t, now time.Time) bool {
 	return age > signsWithin || age < -signsWithin
 }
 
+func gatewayLineOf(g *envelope.GatewayReport) gatewayLine {
+	l := gatewayLine{Gateway: g.Gateway, Silent: g.Silent}
+	if s := &g.Statement; s.Sequence > 0 {
+		l.Statement, l.Heard = stamp(s.Time.UnixNano()), stamp(g.Heard.UnixNano())
+		l.Clock, l.Interval, l.Proof = s.Clock.String(), s.Interval.String(), g.Proof.String()
+		if s.Policy != [32]byte{} {
+			l.Policy = fmt.Sprintf("%x", s.Policy)
+		}
+		if s.AuditSize > 0 {
+			l.AuditSize, l.AuditHead = s.AuditSize, fmt.Sprintf("%x", s.AuditHead)
+		}
+	}
+	return l
+}
+
 func streamLineOf(r *envelope.StreamReport) streamLine {
 	l := streamLine{
 		Stream: r.Stream.String(), Epochs: []epochLine{}, Gaps: spans(r.Gaps), Losses: []lossLine{}, Forgeries: []forgeryLine{},
 		SignedThrough: r.SignedThrough, Pending: r.Pending, Unopened: r.Unopened, Duplicates: r.Duplicates,
+		Highest: r.Highest, Heard: stamp(r.Heard.UnixNano()), Trimmed: r.Trimmed, Missed: r.Missed, Settled: r.Settled,
+		Withheld: spans(r.Withheld), Stated: r.Stated, NoKeyFrame: r.NoKeyFrame, GivenUp: r.GivenUp, Forged: r.Forged,
+	}
+	if r.Stated > 0 {
+		l.StatedAt = stamp(r.StatedAt.UnixNano())
 	}
 	for _, e := range r.Epochs {
-		l.Epochs = append(l.Epochs, epochLine{e.Epoch.String(), spans(e.Received), e.Closed})
+		l.Epochs = append(l.Epochs, epochLine{e.Epoch.String(), spans(e.Received), e.Closed, string(e.Refused)})
 	}
 	for _, x := range r.Losses {
 		l.Losses = append(l.Losses, lossLine{span(envelope.Range{First: x.First, Last: x.Last}), x.Reason, stamp(x.Time.UnixNano())})

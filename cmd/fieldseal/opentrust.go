@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -15,10 +18,24 @@ import (
 	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
-// verifiedTrust reads the trust file and holds it against its approvers: those
-// of --approvers, which are remembered, or those that are remembered. It is nil
-// where there are neither.
-func (o *openOptions) verifiedTrust(stderr io.Writer) (*envelope.Trust, error) {
+// verified is what the approvers vouch for.
+type verified struct {
+	trust    *envelope.Trust
+	who      *configs.Trust
+	store    *approval.Store
+	policies []signedPolicy // the highest revision last
+}
+
+// signedPolicy is a policy that the approvers signed.
+type signedPolicy struct {
+	*approval.Approval
+	path string
+}
+
+// verifiedTrust reads the trust file, and the policies of an audit, and holds
+// them against their approvers: those of --approvers, which are remembered, or
+// those that are remembered. It is nil where there are neither.
+func (o *openOptions) verifiedTrust(stderr io.Writer) (*verified, error) {
 	p, err := o.pinned(stderr)
 	if err != nil || p.store == nil {
 		return nil, err
@@ -44,17 +61,85 @@ func (o *openOptions) verifiedTrust(stderr io.Writer) (*envelope.Trust, error) {
 	if t == nil {
 		return nil, &exitError{exitProblems, refused}
 	}
-	switch err := p.remember(change, copied); {
+	v := &verified{who: t, store: next, trust: &envelope.Trust{Gateways: make(map[string]envelope.GatewayKeys)}}
+	for name, g := range t.Gateways {
+		v.trust.Gateways[name] = envelope.GatewayKeys{{Public: g.SigningKey, Until: g.Until}}
+	}
+	newest, err := v.readPolicies(o.policies)
+	if err != nil {
+		return nil, err
+	}
+	switch err := p.remember(change, newest, copied); {
 	case errors.Is(err, approval.ErrOlder) || errors.Is(err, approval.ErrSameRevision) || errors.Is(err, approval.ErrNotApproved) || errors.Is(err, errOthers):
 		return nil, &exitError{exitProblems, fmt.Errorf("another fieldseal open remembered something newer just now: %w; %w", err, refused)}
 	case err != nil:
 		fmt.Fprintf(stderr, "fieldseal: the approvers cannot be remembered: %s\n", configs.Plain(err.Error()))
 	}
-	out := &envelope.Trust{Gateways: make(map[string]envelope.GatewayKeys)}
-	for name, g := range t.Gateways {
-		out.Gateways[name] = envelope.GatewayKeys{{Public: g.SigningKey, Until: g.Until}}
+	return v, nil
+}
+
+// readPolicies reads the policies of an audit and their signatures, and gives the
+// newest to remember. Of that no older one is taken than was remembered; those
+// before it were in force once, and their signatures are enough.
+func (v *verified) readPolicies(paths []string) (newest approval.Copy, err error) {
+	copies := map[int]approval.Copy{}
+	for _, path := range paths {
+		var c approval.Copy
+		if c.File, err = readIf(path); err == nil && c.File == nil {
+			err = fmt.Errorf("there is no policy %s", configs.Printable(path))
+		}
+		if err != nil {
+			return newest, err
+		}
+		if c.Note, err = readIf(path + configs.SignatureSuffix); err != nil {
+			return newest, err
+		}
+		a, err := v.signed(c)
+		if err == nil && a.LeastTrust > v.who.Revision {
+			err = fmt.Errorf("it takes effect with revision %d of the trust file, and this is %d", a.LeastTrust, v.who.Revision)
+		}
+		if err == nil && copies[a.Revision].File != nil {
+			err = fmt.Errorf("revision %d is given twice", a.Revision)
+		}
+		if err != nil {
+			return newest, refusedPolicy(path, err)
+		}
+		copies[a.Revision] = c
+		v.policies = append(v.policies, signedPolicy{a, path})
 	}
-	return out, nil
+	if len(v.policies) == 0 {
+		return newest, nil
+	}
+	slices.SortFunc(v.policies, func(a, b signedPolicy) int { return cmp.Compare(a.Revision, b.Revision) })
+	last := v.policies[len(v.policies)-1]
+	if _, err := approval.Accept(v.store.Accepted(), last.Approval); err != nil {
+		return newest, refusedPolicy(last.path, err)
+	}
+	if accepted, c, ok := v.store.Last(approval.Policy); ok && accepted.Digest() == last.Digest() {
+		return c, nil // whoever its approvers were
+	}
+	return copies[last.Revision], nil
+}
+
+// signed reads the approval of a policy. What was accepted stays accepted,
+// whoever its approvers were.
+func (v *verified) signed(c approval.Copy) (*approval.Approval, error) {
+	if c.Note == nil {
+		return nil, errors.New("it is not signed: there is no note with " + configs.SignatureSuffix + " beside it")
+	}
+	a, err := approval.Verify(approval.Policy, c.File, c.Note, v.store.Set())
+	if err == nil {
+		return a, nil
+	}
+	accepted, last, ok := v.store.Last(approval.Policy)
+	if ok && bytes.Equal(last.File, c.File) && bytes.Equal(last.Note, c.Note) {
+		return accepted, nil
+	}
+	return nil, err
+}
+
+func refusedPolicy(path string, err error) error {
+	return &exitError{exitProblems, fmt.Errorf("the policy %s is refused, and nothing was read: %w", configs.Printable(path), err)}
 }
 
 // pins is what somebody who opens data remembers of a plant: the approvers, and
@@ -151,7 +236,7 @@ func (o *openOptions) remembered(home string, set approval.Set, stderr io.Writer
 
 // remember keeps what was verified. It looks once more under a lock: another
 // process may have remembered something since.
-func (p *pins) remember(change []byte, trust approval.Copy) error {
+func (p *pins) remember(change []byte, policy, trust approval.Copy) error {
 	if p.folder == "" {
 		return nil
 	}
@@ -181,6 +266,6 @@ func (p *pins) remember(change []byte, trust approval.Copy) error {
 			return err
 		}
 	}
-	_, err = store.Keep(approval.Copy{}, trust)
+	_, err = store.Keep(policy, trust)
 	return err
 }

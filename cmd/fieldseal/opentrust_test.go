@@ -86,7 +86,7 @@ func TestRememberLooksAgain(t *testing.T) {
 	later.trust = filepath.Join(dir, "2", "trust.yaml")
 	_, err = later.verifiedTrust(&bytes.Buffer{})
 	require.NoError(t, err)
-	require.ErrorIs(t, early.remember(nil, first), approval.ErrOlder)
+	require.ErrorIs(t, early.remember(nil, approval.Copy{}, first), approval.ErrOlder)
 
 	// The approvers change meanwhile.
 	_, public, err := approval.NewApprover("ben")
@@ -96,8 +96,8 @@ func TestRememberLooksAgain(t *testing.T) {
 	require.NoError(t, err)
 	_, second, problems := configs.OpenTrust(later.trust, early.store)
 	require.Empty(t, problems)
-	require.NoError(t, early.remember(change, second))
-	require.NoError(t, early.remember(change, second), "what is there already")
+	require.NoError(t, early.remember(change, approval.Copy{}, second))
+	require.NoError(t, early.remember(change, approval.Copy{}, second), "what is there already")
 	store, err := approval.Open(filepath.Join(dir, "config", "fieldseal"))
 	require.NoError(t, err)
 	require.Equal(t, []string{"ben"}, store.Set().Names())
@@ -108,5 +108,5 @@ func TestRememberLooksAgain(t *testing.T) {
 	_, err = approval.Create(filepath.Join(dir, "other"), next)
 	require.NoError(t, err)
 	early.folder = filepath.Join(dir, "other")
-	require.ErrorIs(t, early.remember(nil, second), errOthers)
+	require.ErrorIs(t, early.remember(nil, approval.Copy{}, second), errOthers)
 }
