@@ -51,6 +51,7 @@ var layers = []layer{
 		own:    []string{"bridge/", "adapters/", "policy$", "policy/", "configs$"},
 		others: []string{backoff, "github.com/fsnotify/fsnotify", "golang.org/x/sys/"},
 	},
+	{pkg: "bridge/clock", others: []string{"golang.org/x/sys/unix"}},
 	{pkg: "bridge/point"},
 	{pkg: "bridge/status", own: []string{"bridge/point$"}},
 	{pkg: "bridge/stream", own: []string{"bridge/point$", "bridge/envelope$", "policy$", "policy/"}},
@@ -76,6 +77,10 @@ var layers = []layer{
 	{
 		pkg: "adapters/opcua", own: []string{"bridge/point$"},
 		others: []string{"github.com/gopcua/opcua", backoff, "golang.org/x/sys/"},
+	},
+	{
+		pkg: "adapters/coap", own: []string{"bridge/point$"},
+		others: []string{"github.com/plgd-dev/go-coap/v3/message", "github.com/plgd-dev/go-coap/v3/udp/coder$", "github.com/pion/", backoff},
 	},
 	{pkg: "adapters/nats", own: []string{"bridge/envelope$"}, others: []string{"github.com/nats-io/nats.go", backoff}},
 	{pkg: "adapters/dtls", own: []string{"bridge/envelope$"}, others: []string{"github.com/pion/", cbor, backoff}},

@@ -282,7 +282,7 @@ export function catalogue(m, wanted) {
     if (!(texts instanceof Map) || !(tags instanceof Map)) fail('texts or tags that are no map')
     for (const [k, v] of texts) { time64(k, 'number'); text(v, 256, 'text') }
     for (const [k, v] of tags) { text(k, 256, 'tag'); text(v, 256, 'tag') }
-    return { name, id, unit: text(unit, 256, 'unit'), texts, tags }
+    return { name, id, unit: text(unit, 256, 'unit'), texts: new Map([...texts].map(([k, v]) => [BigInt(k), v])), tags }
   })
   return { base: wanted, catalogue: entries }
 }

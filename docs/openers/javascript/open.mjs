@@ -44,20 +44,28 @@ function value({ kind, value: v }) {
   }
 }
 
-/** The lines of one delivery. */
+/** What catalogues say: gateway, machine, level, and name or hidden name → entry. */
+const known = new Map()
+
+/** The lines of one delivery. A catalogue has none: what it says stands in those of its points. */
 function* lines(d) {
   const { gateway, machine, level, sealed, sequence, proof } = d
+  const at = name => JSON.stringify([gateway, machine, level, name])
+  for (const e of d.catalogue) for (const name of [e.name, e.id]) if (name) known.set(at(name), e)
+  const about = name => known.get(at(name)) ?? { name, unit: '', texts: new Map() }
   if (d.kind === 'passthrough') {
+    const e = about(d.point)
     yield {
-      time: rfc3339(d.time), gateway, machine, point: d.point, level, payload: Buffer.from(d.payload).toString('base64'),
-      content_type: d.contentType, sealed, sequence, proof,
+      time: rfc3339(d.time), gateway, machine, point: e.name, level, unit: e.unit || undefined,
+      payload: Buffer.from(d.payload).toString('base64'), content_type: d.contentType, sealed, sequence, proof,
     }
   }
   for (const s of d.samples) {
     const quality = s.quality ? '0x' + s.quality.toString(16).toUpperCase().padStart(8, '0') : undefined
+    const e = about(s.name), means = ['int', 'uint'].includes(s.kind) ? e.texts.get(BigInt(s.value)) : undefined
     yield {
-      time: rfc3339(s.time), gateway, machine, point: s.name, level, value: value(s), unit: s.unit || undefined, quality,
-      sealed, sequence, proof,
+      time: rfc3339(s.time), gateway, machine, point: s.name, level, value: value(s), unit: s.unit || e.unit || undefined,
+      text: means || undefined, quality, sealed, sequence, proof,
     }
   }
 }

@@ -112,7 +112,8 @@ export function fromNATS(prefix, subject, headers, body) {
   for (const [name, want] of [['Fieldseal-Machine', machine], ['Fieldseal-Level', level]]) if (ofStream && one(name) !== want) wrong(name)
   if (!ofStream) [machine, level] = ['Fieldseal-Machine', 'Fieldseal-Level'].map(name => (headers.values(name).length ? one(name) : ''))
   const token = s => /^[\dA-Za-z-][\w-]{0,255}$/.test(s)
-  if (!token(parts[0]) || ![machine, level].every(s => token(s) || (!ofStream && !s)) || (kind === 2 && !token(point))) wrong('a name')
+  const ofGateway = machine === '_gateway' && level === '_events' // the only names with an underscore in front
+  if (!token(parts[0]) || !ofGateway && ![machine, level].every(s => token(s) || (!ofStream && !s)) || (kind === 2 && !token(point))) wrong('a name')
   if (!/^[!-~]([ -~]{0,254}[!-~])?$/.test(one('Content-Type'))) wrong('Content-Type')
   const id = one('Nats-Msg-Id')
   if (id.slice(0, -32) !== parts[0] + '/' || !/^[0-9a-f]{32}$/.test(id.slice(-32))) wrong('Nats-Msg-Id')

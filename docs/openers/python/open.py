@@ -33,18 +33,28 @@ def value(kind, v):
     return base64.b64encode(v).decode() if kind == "bytes" else rfc3339(v) if kind == "time" else v
 
 
+KNOWN = {}  # what catalogues say: gateway, machine, level, and name or hidden name → entry
+
+
 def lines(d):
-    """The lines of one delivery."""
+    """The lines of one delivery. A catalogue has none: what it says stands in those of its points."""
+    stream = d["gateway"], d["machine"], d["level"]
+    for e in d["catalogue"]:
+        KNOWN.update({(stream, name): e for name in (e["name"], e["id"]) if name})
     end = {"sealed": d["sealed"], "sequence": d["sequence"], "proof": d["proof"]}
     if d["kind"] == "passthrough":
         payload = {"payload": base64.b64encode(d["payload"]).decode(), "content_type": d["content_type"]}
-        yield {**place(d, d["time"], d["point"]), **payload, **end}
+        e = KNOWN.get((stream, d["point"]), {"name": d["point"], "unit": ""})
+        yield {**place(d, d["time"], e["name"]), **({"unit": e["unit"]} if e["unit"] else {}), **payload, **end}
     for s in d["samples"]:
         out = place(d, s["time"], s["name"])
         if s["kind"] != "none":
             out["value"] = value(s["kind"], s["value"])
-        if s["unit"]:
-            out["unit"] = s["unit"]
+        e = KNOWN.get((stream, s["name"]), {"unit": "", "texts": {}})
+        if s["unit"] or e["unit"]:
+            out["unit"] = s["unit"] or e["unit"]
+        if s["kind"] in ("int", "uint") and e["texts"].get(s["value"]):
+            out["text"] = e["texts"][s["value"]]
         if s["quality"]:
             out["quality"] = f"0x{s['quality']:08X}"
         yield {**out, **end}

@@ -134,7 +134,8 @@ def from_nats(prefix, subject, headers, body):
     e = re.fullmatch("(0|[1-9][0-9]{0,19})-([0-9a-f]{16})-(0|[1-9][0-9]{0,9})", one("Fieldseal-Epoch")) or fail(f"{subject}: epoch")
     epoch = Epoch(integer(int(e[1]), 0, U64, "start"), bytes.fromhex(e[2]), integer(int(e[3]), 0, U32, "number"))
     sequence, time = number("Fieldseal-Sequence", 0, U64), time64(number("Fieldseal-Time", LOW64, U64), "time")
-    for name in (gateway, machine, level) + ((point,) if kind == 2 else ()):
+    of_gateway = (machine, level) == ("_gateway", "_events")  # the only names with an underscore in front
+    for name in (gateway,) + (() if of_gateway else (machine, level)) + ((point,) if kind == 2 else ()):
         if not re.fullmatch("[0-9A-Za-z-][0-9A-Za-z_-]{0,255}", name) and (name or kind < 6):
             fail(f"{subject}: a name")
     if not gateway or not re.fullmatch("[!-~]([ -~]{0,254}[!-~])?", one("Content-Type")):
