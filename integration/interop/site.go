@@ -363,9 +363,11 @@ revision: 1
 levels:
   - {name: public, send: clear, connection: any}
   - {name: internal, send: sealed, to: [historian, process-engineering], connection: any}
-  - {name: restricted, send: sealed, to: [process-engineering], connection: encrypted, pad: true}
+  - {name: restricted, send: sealed, to: [process-engineering], connection: encrypted, pad: true, hide: [names]}
 
 default: restricted
+
+events: {to: [process-engineering]}
 
 released:
   - {points: ["*/state", "*/nameplate"], why: "Andon board, no recipe content"}
@@ -381,13 +383,14 @@ exceptions:
 const machineYAML = `fieldseal: machine/v1
 machine: %s
 about: hydraulic press
+tags: {site: augsburg, asset: PR-0007}
 modbus: {connect: "tcp://%s", unit_id: %d, order: ABCD, timeout: 5s}
 poll: {normal: %s}
 points:
   - {name: counter, at: holding/0, type: uint32, sensitivity: restricted}
   - {name: force, at: holding/2, type: float32, order: CDAB, unit: kN, sensitivity: restricted}
   - {name: position, at: holding/4, type: int16, unit: mm, sensitivity: internal}
-  - {name: state, at: holding/5, type: uint16, sensitivity: public}
+  - {name: state, at: holding/5, type: uint16, values: {0: stopped, 1: running, 2: setup}, sensitivity: public}
   - {name: program-name, at: holding/20, type: string, bytes: 32, sensitivity: restricted}
   - {name: nameplate, at: holding/40, type: string, bytes: 32, sensitivity: public}
   - {name: operator, at: holding/60, type: string, bytes: 32}
