@@ -254,7 +254,7 @@ func (r *rewiring) prepare() error {
 // sameReading tells whether two descriptions of a machine are read in the very
 // same way, so that nothing of the field side has to change.
 func sameReading(a, b *configs.Machine) bool {
-	return reflect.DeepEqual(a.Modbus, b.Modbus) && reflect.DeepEqual(a.OPCUA, b.OPCUA) && a.Protocol() == b.Protocol() && sameEndpoint(a, b)
+	return reflect.DeepEqual(a.Modbus, b.Modbus) && reflect.DeepEqual(a.OPCUA, b.OPCUA) && reflect.DeepEqual(a.CoAP, b.CoAP) && a.Protocol() == b.Protocol() && sameEndpoint(a, b)
 }
 
 // detach takes away what is read no more, or otherwise. An endpoint without

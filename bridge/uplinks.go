@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 
+	"github.com/fieldseal/fieldseal/adapters/dtls"
 	"github.com/fieldseal/fieldseal/adapters/files"
 	"github.com/fieldseal/fieldseal/adapters/nats"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
@@ -19,34 +21,51 @@ import (
 func wireUplinks(c *configs.Config, keys *keystore.Store, logger *slog.Logger) ([]relay.Named, error) {
 	var out []relay.Named
 	for _, u := range c.Uplinks {
-		switch {
-		case u.NATS != nil:
-			t, err := clientTLS(keys, u.NATS.Certificate, u.NATS.Trust)
-			if err != nil {
-				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
+		up, err := wireUplink(c.Gateway, u, keys, logger.With("uplink", u.Name))
+		if err != nil {
+			for _, made := range out {
+				_ = made.Uplink.Close() // none has connected
 			}
-			up, err := nats.New(nats.Config{
-				Servers: u.NATS.Servers, Stream: u.NATS.Stream, Prefix: u.NATS.Prefix,
-				Gateway: c.Gateway, TLS: t, Logger: logger.With("uplink", u.Name),
-			})
-			if err != nil {
-				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
-			}
-			out = append(out, relay.Named{Name: u.Name, Uplink: up})
-		case u.Files != nil:
-			up, err := files.New(files.Config{Folder: u.Files.Folder, Gateway: c.Gateway, Logger: logger.With("uplink", u.Name)})
-			if err != nil {
-				return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
-			}
-			out = append(out, relay.Named{Name: u.Name, Uplink: up})
-		default:
-			return nil, fmt.Errorf("uplink %s: no protocol", u.Name)
+			return nil, fmt.Errorf("uplink %s: %w", u.Name, err)
 		}
+		out = append(out, relay.Named{Name: u.Name, Uplink: up})
 	}
 	if len(out) == 0 {
 		return nil, errors.New("no uplink")
 	}
 	return out, nil
+}
+
+func wireUplink(gateway string, u configs.Uplink, keys *keystore.Store, logger *slog.Logger) (relay.Uplink, error) {
+	switch {
+	case u.NATS != nil:
+		t, err := clientTLS(keys, u.NATS.Certificate, u.NATS.Trust)
+		if err != nil {
+			return nil, err
+		}
+		return nats.New(nats.Config{
+			Servers: u.NATS.Servers, Stream: u.NATS.Stream, Prefix: u.NATS.Prefix,
+			Gateway: gateway, TLS: t, Logger: logger,
+		})
+	case u.DTLS != nil:
+		t, err := clientTLS(keys, u.DTLS.Certificate, u.DTLS.Trust)
+		if err != nil {
+			return nil, err
+		}
+		if c, err := keys.Certificate(u.DTLS.Certificate); err != nil {
+			return nil, err
+		} else if _, ok := c.Leaf.PublicKey.(*ecdsa.PublicKey); !ok {
+			return nil, fmt.Errorf("keystore:%s has a key for %s, and DTLS takes ECDSA only; write certificate: keystore:%s",
+				u.DTLS.Certificate, c.Leaf.PublicKeyAlgorithm, keystore.Uplink)
+		}
+		return dtls.New(dtls.Config{
+			Servers: u.DTLS.Servers, Prefix: u.DTLS.Prefix, Stream: u.DTLS.Stream, MinCwnd: u.DTLS.MinWindow,
+			Gateway: gateway, TLS: t, Logger: logger,
+		})
+	case u.Files != nil:
+		return files.New(files.Config{Folder: u.Files.Folder, Gateway: gateway, Logger: logger})
+	}
+	return nil, errors.New("no protocol")
 }
 
 // clientTLS is the TLS configuration of a client that proves itself with a
@@ -56,13 +75,9 @@ func clientTLS(keys *keystore.Store, certificate, trustFile string) (*tls.Config
 	if err != nil {
 		return nil, err
 	}
-	pem, err := os.ReadFile(trustFile)
+	roots, err := authorities(trustFile)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the authorities to trust: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", trustFile)
+		return nil, err
 	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
@@ -71,4 +86,17 @@ func clientTLS(keys *keystore.Store, certificate, trustFile string) (*tls.Config
 			return cert, nil
 		},
 	}, nil
+}
+
+// authorities reads the certificates of those to trust.
+func authorities(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the authorities to trust: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	}
+	return roots, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/fieldseal/fieldseal/adapters/coap"
 	"github.com/fieldseal/fieldseal/adapters/modbus"
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
@@ -199,6 +200,9 @@ func (w *wiring) groups(machines []configs.Machine) (out []*group) {
 		case m.OPCUA != nil:
 			g.connect = func() (sharing, error) { return w.opcua(m.OPCUA) }
 			g.spec = func(m *configs.Machine) any { return &m.OPCUA.Machine }
+		case m.CoAP != nil:
+			g.connect = func() (sharing, error) { return w.coap(m.CoAP) }
+			g.spec = func(m *configs.Machine) any { return &m.CoAP.Machine }
 		default:
 			w.leftOut(m.Name, errors.New("no protocol"))
 			continue
@@ -233,6 +237,12 @@ func (s *sink) fieldOf(source Source) (f status.Field) {
 				})
 			}
 		}
+	case *coap.Source:
+		for _, m := range source.Stats().Machines {
+			if m.Machine == s.machine {
+				f.Reconnects, f.Faults, f.Refused, f.LeftOut = max(m.Joined, 1)-1, m.Senseless, m.Refused, m.Full
+			}
+		}
 	}
 	return f
 }
@@ -244,8 +254,35 @@ func sameEndpoint(a, b *configs.Machine) bool {
 		return a.Modbus.Endpoint == b.Modbus.Endpoint
 	case a.OPCUA != nil && b.OPCUA != nil:
 		return a.OPCUA.Endpoint.Equal(&b.OPCUA.Endpoint) && a.OPCUA.Certificate == b.OPCUA.Certificate && a.OPCUA.Credential == b.OPCUA.Credential
+	case a.CoAP != nil && b.CoAP != nil:
+		return a.CoAP.Endpoint == b.CoAP.Endpoint && a.CoAP.Certificate == b.CoAP.Certificate && a.CoAP.Trust == b.CoAP.Trust
 	}
 	return false
+}
+
+// coap makes a source with the certificates that the file only names. A device's
+// key is read when its machine is attached.
+func (w *wiring) coap(c *configs.CoAP) (*coap.Source, error) {
+	spec := c.Endpoint
+	var err error
+	if c.Certificate != "" {
+		if spec.Certificate, err = w.keys.Certificate(c.Certificate); err != nil {
+			return nil, err
+		}
+	}
+	if c.Trust != "" {
+		if spec.Authorities, err = authorities(c.Trust); err != nil {
+			return nil, err
+		}
+	}
+	key := func(credential string) (coap.Secret, error) {
+		text, err := keystore.Password(w.state, credential)
+		if err != nil {
+			return "", err
+		}
+		return coap.ParseKey(coap.Secret(text))
+	}
+	return coap.New(spec, coap.Options{Logger: w.logger, Key: key})
 }
 
 // opcua makes a source with the certificate and the password that the file only

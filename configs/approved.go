@@ -9,10 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/fieldseal/fieldseal/policy"
 	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
@@ -256,106 +254,4 @@ func (l *loader) nextApprovers(folder string, a *Approved) {
 	}
 	l.problems = append(l.problems, p)
 	a.Refused = append(a.Refused, Refused{"approvers", p})
-}
-
-// said gives what a machine's file says, as it is signed.
-func (m *Machine) said() approval.Machine {
-	out := approval.Machine{Name: m.Name, Endpoint: m.Endpoint(), Points: make([]approval.Point, len(m.Points))}
-	unit := m.Device()
-	if m.OPCUA != nil { // another server at the same address is another device
-		unit = "sha256:" + hex.EncodeToString(m.OPCUA.Endpoint.ServerSHA256[:])
-	}
-	for i := range m.Points {
-		p := &m.Points[i]
-		out.Points[i] = approval.Point{Policy: p.Point, Unit: unit, Address: p.At, Type: p.Type}
-		if m.Modbus != nil && m.Modbus.Points[i].ChangesWith != nil { // when a point is read says something of the register that decides it
-			out.Points[i].Type += " changes-with " + m.Modbus.Points[i].ChangesWith.String()
-		}
-	}
-	return out
-}
-
-// judged is what was approved of a machine.
-type judged struct {
-	said     approval.Machine
-	whys     []string // why a point is not as the file says; empty where it is
-	stricter []string // the level that the file gives it and nobody signed, where that is a stricter one
-}
-
-// hold gives the points of a machine the levels that they have once everything
-// that nobody signed is gone from them.
-func (l *loader) hold(r *machineReader, gateway string, p *policy.Policy, a *approval.Approval) {
-	n := len(r.m.Points)
-	j := judged{r.m.said(), make([]string, n), make([]string, n)}
-	if !l.draft && p != nil {
-		points, verdicts := a.Judge(gateway, j.said, p)
-		for i := range points {
-			r.m.Points[i].Point = points[i]
-			if a != nil { // that nothing is signed is said of the policy
-				j.whys[i], j.stricter[i] = verdicts[i].Refused, verdicts[i].Stricter
-			}
-		}
-	}
-	l.judged[r] = j
-}
-
-// unapproved notes the points that nobody signed as the machine's file has them:
-// those that leave otherwise, and those whose label is stricter than anybody asked
-// for.
-func (d *decisions) unapproved(m *decided) {
-	const sign = "raise the policy's revision and have it signed: fieldseal policy sign"
-	j := d.l.judged[m.machineReader]
-	m.groups(j.whys, func(points []string, why string) {
-		d.l.unapproved = append(d.l.unapproved, Unapproved{m.m.Name, slices.Clone(points), why})
-		verb, like := " do", "like points that nobody labelled"
-		if len(points) == 1 {
-			verb = " does"
-		}
-		if level := d.common(m, points); level != d.policy.Default {
-			like = "as " + level
-		}
-		m.place(points[0], "sensitivity").note(some(points)+verb+" not leave as this file says, but "+like+": "+why, sign)
-	})
-	m.groups(j.stricter, func(points []string, level string) {
-		verb, it := " have", "them"
-		if len(points) == 1 {
-			verb, it = " has", "it"
-		}
-		m.place(points[0], "sensitivity").note(some(points)+verb+" level "+quote(level)+", which is stricter than what was signed, and binds nobody who takes the label away again",
-			"to keep "+it+" so, "+sign)
-	})
-}
-
-// groups gathers the points of a machine that have the same said of them.
-func (m *decided) groups(said []string, each func(points []string, what string)) {
-	groups := map[string][]string{}
-	var order []string
-	for i, what := range said {
-		if what == "" {
-			continue
-		}
-		if groups[what] == nil {
-			order = append(order, what)
-		}
-		groups[what] = append(groups[what], m.points[i].Name)
-	}
-	for _, what := range order {
-		each(groups[what], what)
-	}
-}
-
-// common gives the level that points have, where it is the same for all of them,
-// and else the default.
-func (d *decisions) common(m *decided, points []string) string {
-	level := ""
-	for i := range m.points {
-		if !slices.Contains(points, m.points[i].Name) {
-			continue
-		}
-		if level != "" && level != m.best[i].Level {
-			return d.policy.Default
-		}
-		level = m.best[i].Level
-	}
-	return level
 }

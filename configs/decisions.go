@@ -46,6 +46,7 @@ func (l *loader) decide(p *policy.Policy, t *Trust, readers []*machineReader, so
 			m := &d.machines[i]
 			d.readable(m)
 			d.connection(m)
+			d.wrapped(m)
 			d.unreleased(m)
 			d.notPassed(m)
 			d.unapproved(m)
@@ -56,7 +57,7 @@ func (l *loader) decide(p *policy.Policy, t *Trust, readers []*machineReader, so
 		}
 	}
 	for _, r := range l.rules {
-		r.ended(sound && whole)
+		r.ends(l.now(), sound && whole)
 	}
 }
 
@@ -107,17 +108,17 @@ func (t *Trust) mayRead(recipient, machine string) bool {
 }
 
 // connection finds the points whose level asks for more than the connection
-// gives. Where an exception covered them to its day, that is said there.
+// gives. Where an exception covers them, or did to its day, that is said there.
 func (d *decisions) connection(m *decided) {
 	stopped := map[string][]string{}
 	for i, decision := range m.real {
 		l, ok := d.policy.Level(decision.Level)
-		if !ok || decision.Treatment != policy.Withheld || l.Send == policy.SendWithheld || m.points[i].Withheld != "" {
+		if !ok || m.m.Security() >= l.Connection || decision.Treatment == policy.Passed || l.Send == policy.SendWithheld || m.points[i].Withheld != "" || m.cannotWrap(i, l) {
 			continue
 		}
 		name := m.points[i].Name
-		if past := d.covered(m.m.Name, name, l); past != nil {
-			past.stopped = append(past.stopped, m.m.Name+"/"+name)
+		if r := d.covers(m.m.Name, name, l); r != nil {
+			r.covers = append(r.covers, m.m.Name+"/"+name)
 		} else {
 			stopped[l.Name] = append(stopped[l.Name], name)
 		}
@@ -136,12 +137,12 @@ func (d *decisions) connection(m *decided) {
 	})
 }
 
-// covered gives the exception past its day that covered a point to the last.
-func (d *decisions) covered(machine, name string, l policy.Level) *rule {
+// covers gives the exception that covers a point longest, or did.
+func (d *decisions) covers(machine, name string, l policy.Level) *rule {
 	var last *rule
 	for _, r := range d.l.rules {
 		e := r.exception
-		if e == nil || d.now.Before(e.Until) || e.Allow != allows(l) || !slices.ContainsFunc(e.Points, func(p policy.Pattern) bool { return p.Match(machine, name) }) {
+		if e == nil || e.Allow != allows(l) || !slices.ContainsFunc(e.Points, func(p policy.Pattern) bool { return p.Match(machine, name) }) {
 			continue
 		}
 		if last == nil || e.Until.After(last.exception.Until) {
@@ -169,9 +170,34 @@ func (d *decisions) stanza(machine string, l policy.Level, points []string) stri
 			patterns = append(patterns, machine+"/"+p)
 		}
 	}
-	zone := cmp.Or(d.policy.Location, time.UTC)
-	return "  - {allow: " + string(allows(l)) + `, points: ["` + strings.Join(patterns, `", "`) + `"], why: "", until: ` +
-		d.now.In(zone).AddDate(0, 3, 0).Format(time.DateOnly) + "}"
+	until := d.now.In(cmp.Or(d.policy.Location, time.UTC)).AddDate(0, 3, 0)
+	last := until.Format(time.DateOnly)
+	if until.Year() > 9999 { // the clock is not known
+		last = "DAY"
+	}
+	return "  - {allow: " + string(allows(l)) + `, points: ["` + strings.Join(patterns, `", "`) + `"], why: "", until: ` + last + "}"
+}
+
+// cannotWrap tells whether a point asks to be sealed at a level that has nobody
+// to seal for.
+func (m *decided) cannotWrap(i int, l policy.Level) bool {
+	return m.points[i].Wrap && l.Send == policy.SendClear
+}
+
+// wrapped finds the points that ask for that.
+func (d *decisions) wrapped(m *decided) {
+	for i, decision := range m.best {
+		if !m.cannotWrap(i, d.level(decision.Level)) {
+			continue
+		}
+		name := m.points[i].Name
+		n := m.place(name, "wrap")
+		n.f.add(Problem{
+			Line: n.y.Line, Column: n.y.Column, Stops: true,
+			What:    "point " + quote(name) + " is to be sealed again, and its level " + quote(decision.Level) + " sends in clear: it stops",
+			Instead: "remove 'wrap', or give it a sensitivity that seals",
+		})
+	}
 }
 
 // unreleased notes the points that are labelled clear and would leave so, had

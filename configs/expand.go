@@ -17,9 +17,8 @@ func (l *loader) expand(m *mapping, like *machineReader) (readers []*machineRead
 	base := m.need("template", "write template: NAME@VERSION")
 	forEach, rows := m.get("for_each"), m.get("rows")
 	name := m.need("machine", "write machine: \"NAME-{n:02}\"")
-	about, label, poll := m.get("about"), m.get("sensitivity"), m.get("poll")
-	modbus, opcua, override := m.get("modbus"), m.get("opcua"), m.get("override")
-	m.notYet("tags")
+	about, tags, label, poll := m.get("about"), m.get("tags"), m.get("sensitivity"), m.get("poll")
+	modbus, opcua, coap, override := m.get("modbus"), m.get("opcua"), m.get("coap"), m.get("override")
 	m.done()
 	var runs []variables
 	switch {
@@ -41,9 +40,11 @@ func (l *loader) expand(m *mapping, like *machineReader) (readers []*machineRead
 	for _, v := range runs {
 		named, nameOK := name.with(v, true)
 		aboutNow, aboutOK := about.with(v, true)
+		tagsNow, tagsOK := tags.with(v, true)
 		modbusNow, modbusOK := modbus.with(v, false)
 		opcuaNow, opcuaOK := opcua.with(v, false)
-		if !nameOK || !aboutOK || !modbusOK || !opcuaOK {
+		coapNow, coapOK := coap.with(v, false)
+		if !nameOK || !aboutOK || !tagsOK || !modbusOK || !opcuaOK || !coapOK {
 			return nil
 		}
 		s, ok := named.ident()
@@ -68,10 +69,12 @@ func (l *loader) expand(m *mapping, like *machineReader) (readers []*machineRead
 		named.f = f
 		r.nameNode = named
 		add("about", aboutNow)
+		add("tags", tagsNow)
 		add("sensitivity", label)
 		add("poll", poll)
 		add("modbus", modbusNow)
 		add("opcua", opcuaNow)
+		add("coap", coapNow)
 		if e, ok := overrides.peek(s); ok {
 			key, _ := m.peek("override")
 			e.value.f = f

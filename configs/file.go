@@ -110,6 +110,7 @@ type document struct {
 // open reads the file that the caller names; nil where that fails.
 func (l *loader) open(path string) *document {
 	f := &file{path: path, fatal: true, problems: &l.problems}
+	l.in(path)
 	b, err := readFile(path)
 	if err != nil {
 		f.refuse("cannot be read: "+err.Error(), "")
@@ -126,6 +127,7 @@ func (l *loader) follow(n node) *document {
 		return nil
 	}
 	path := n.f.beside(name)
+	l.in(path)
 	b, err := readFile(path)
 	if err != nil {
 		n.wrong(cannotRead(name, err))
@@ -198,7 +200,7 @@ func (m *mapping) header(kinds []string) (kind string, ok bool) {
 	}
 	kind, version, _ := strings.Cut(s, "/")
 	switch {
-	case !slices.Contains([]string{"gateway", "policy", "trust", "machine", "machines", "template"}, kind):
+	case !slices.Contains([]string{"gateway", "policy", "trust", "machine", "machines", "template", "hub"}, kind):
 		n.wrong("unknown kind of file "+quote(s), "write "+line)
 	case !slices.Contains(kinds, kind):
 		n.wrong("this is a "+kind+" file, where one of kind "+kinds[0]+" belongs", "name another file, or write "+line)

@@ -70,12 +70,7 @@ func (l *loader) gateway(d *document) *Config {
 		c.Policy = *pol
 	}
 	l.templates(templates, pol, trust)
-	readers, whole := l.machines(machines, pol, trust)
-	for _, r := range readers {
-		if *r.wrong == 0 {
-			l.hold(r, c.Gateway, pol, both.sources[0].approval)
-		}
-	}
+	readers, whole := l.machines(machines, trust, approved{c.Gateway, pol, both.sources[0].approval})
 	l.decide(pol, trust, readers, both.sound, whole)
 	l.checkLines(readers)
 	for _, r := range readers {
@@ -183,6 +178,7 @@ func (l *loader) matching(n node) (files []string, ok bool) {
 	if !filepath.IsAbs(s) { // only the pattern's own stars count, not the folder's
 		pattern = filepath.Join(strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(filepath.Dir(n.f.path)), s)
 	}
+	l.in(pattern)
 	found, err := filepath.Glob(pattern)
 	if err != nil {
 		n.wrong(quote(s)+" is no file pattern", "write a pattern such as "+path.Join(path.Dir(s), "*.yaml"))

@@ -17,6 +17,9 @@ package configs
 
 import (
 	"crypto/ed25519"
+	"maps"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/fieldseal/fieldseal/policy"
@@ -56,6 +59,7 @@ type Config struct {
 	PolicyFile, TrustFile string       // paths; of a copy that was accepted earlier with @ and its revision
 	Approved              *Approved    // nil: nothing is, and a gateway does not run with it
 	Unapproved            []Unapproved // what machines' files say and nobody signed
+	Folders               []string     // that files were read from, or are looked for in; sorted
 
 	said []approval.Machine
 }
@@ -64,11 +68,14 @@ type Config struct {
 // once, in the order of files and lines. The configuration is nil where one of
 // them is [Fatal].
 func Load(path string, o Options) (*Config, []Problem) {
-	l := &loader{now: o.Now, approvals: o.Approvals, draft: o.Draft, own: o.Own, notKept: o.NotKept, judged: map[*machineReader]judged{}}
+	l := &loader{now: o.Now, approvals: o.Approvals, draft: o.Draft, own: o.Own, notKept: o.NotKept, judged: map[*machineReader]*judged{}}
 	if l.now == nil {
 		l.now = time.Now
 	}
 	c := l.gateway(l.open(path))
+	if c != nil {
+		c.Folders = slices.Sorted(maps.Keys(l.folders))
+	}
 	problems := sorted(l.problems)
 	if Fatal(problems) {
 		return nil, problems
@@ -104,10 +111,20 @@ func CheckSnippet(kind string, content []byte) []Problem {
 		l.trust(d)
 	case "template":
 		l.template(d, nil, nil)
+	case "hub":
+		l.hub(d)
 	default:
 		l.machine(d, nil, nil)
 	}
 	return sorted(l.problems)
+}
+
+// in notes a folder that files are read from.
+func (l *loader) in(path string) {
+	if l.folders == nil {
+		l.folders = make(map[string]bool)
+	}
+	l.folders[filepath.Dir(path)] = true
 }
 
 // loader holds what the files of one configuration share.
@@ -115,6 +132,7 @@ type loader struct {
 	now      func() time.Time
 	alone    bool // one file, without the others and without a clock
 	problems []Problem
+	folders  map[string]bool
 	rules    []*rule // of the policy
 
 	approvals  *approval.Store
@@ -122,7 +140,7 @@ type loader struct {
 	own        ed25519.PublicKey // of the gateway; nil: unknown
 	notKept    error             // why nothing new can be accepted
 	keys       map[string][]byte // by digest, in place of key files; nil: read those
-	judged     map[*machineReader]judged
+	judged     map[*machineReader]*judged
 	unapproved []Unapproved
 
 	lines  map[string]*line

@@ -125,6 +125,7 @@ func TestGoodMachines(t *testing.T) {
 	points[0].Unit, points[1].Unit = "kN", "°C"
 	points[0].Report = Report{OnChange: true, Deadband: 5, AtLeastEvery: 10 * time.Second}
 	points[8].Passthrough, points[8].ReadableBy, points[8].ContentType = "cose", []string{"engineering"}, "application/cose"
+	points[8].Guard.Format = "cose"
 	assert.Equal(t, points, press.Points)
 }
 
@@ -242,11 +243,10 @@ func TestExceptionDay(t *testing.T) {
 		c, problems := Load("testdata/good/gateway.yaml", Options{Now: func() time.Time { return now }, Draft: true})
 		require.NotNil(t, c, "a past exception stops its points, never the start")
 		assert.Len(t, c.Policy.Exceptions, 1)
-		require.Equal(t, past, len(problems) == 1)
-		if past {
-			assert.True(t, problems[0].Stops)
-			assert.False(t, problems[0].LeavesOut())
-		}
+		require.Len(t, problems, 1)
+		assert.Equal(t, past, problems[0].Stops)
+		assert.Equal(t, !past, problems[0].Note, "on its last day somebody is told")
+		assert.False(t, problems[0].LeavesOut())
 	}
 }
 

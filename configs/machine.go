@@ -1,7 +1,6 @@
 package configs
 
 import (
-	"cmp"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,11 +18,15 @@ type Machine struct {
 	File   string
 	Modbus *Modbus // how it is read; nil where another protocol reads it
 	OPCUA  *OPCUA
+	CoAP   *CoAP
 	Points []Point // in the order of those that the protocol reads
 }
 
-// Protocol is the word for how the machine is read: "modbus" or "opcua".
+// Protocol is the word for how the machine is read: "modbus", "opcua" or "coap".
 func (m *Machine) Protocol() string {
+	if m.CoAP != nil {
+		return "coap"
+	}
 	if m.OPCUA != nil {
 		return "opcua"
 	}
@@ -31,17 +34,24 @@ func (m *Machine) Protocol() string {
 }
 
 // Endpoint is where it is reached, written in one way: "tcp://10.20.3.13:502",
-// "opc.tcp://10.20.4.14:4840".
+// "opc.tcp://10.20.4.14:4840". Of CoAP it is where the gateway listens:
+// "coaps://0.0.0.0:5684".
 func (m *Machine) Endpoint() string {
+	if m.CoAP != nil {
+		return m.CoAP.endpoint()
+	}
 	if m.OPCUA != nil {
 		return m.OPCUA.Endpoint.Endpoint
 	}
 	return m.Modbus.Endpoint.URL
 }
 
-// Device says which one it is behind the endpoint: "1"; empty where there is
-// but one.
+// Device says which one it is behind the endpoint: "1", "psk:pump-4"; empty where
+// there is but one.
 func (m *Machine) Device() string {
+	if m.CoAP != nil {
+		return m.CoAP.Device.String()
+	}
 	if m.OPCUA != nil {
 		return ""
 	}
@@ -51,6 +61,9 @@ func (m *Machine) Device() string {
 // Security is what a connection gives that is made as the file says. One that
 // gives less is not made.
 func (m *Machine) Security() point.Security {
+	if m.CoAP != nil {
+		return point.Encrypted // with a device that is known, or not at all
+	}
 	if m.OPCUA != nil {
 		return m.OPCUA.security()
 	}
@@ -94,7 +107,7 @@ type protocol interface {
 
 // machines reads the files of all machines. whole tells that none of them has a
 // problem.
-func (l *loader) machines(n node, p *policy.Policy, t *Trust) (readers []*machineReader, whole bool) {
+func (l *loader) machines(n node, t *Trust, by approved) (readers []*machineReader, whole bool) {
 	files, ok := l.matching(n)
 	if ok && len(files) == 0 {
 		n.wrong(quote(n.y.Value)+" matches no file: the gateway polls nothing", "write a file for each machine, or correct the pattern")
@@ -107,18 +120,22 @@ func (l *loader) machines(n node, p *policy.Policy, t *Trust) (readers []*machin
 		if d == nil {
 			continue
 		}
-		of := l.machine(d, p, t)
+		of := l.machine(d, by.policy, t)
 		if len(of) == 0 {
 			wrong++
 		}
 		readers = append(readers, of...)
 	}
-	// Those without problems come first, so that a file that is left out anyway
-	// takes neither name nor connection from another machine.
+	for _, r := range readers {
+		if *r.wrong == 0 {
+			l.hold(r, by)
+		}
+	}
 	ranked := slices.Clone(readers)
-	slices.SortStableFunc(ranked, func(a, b *machineReader) int { return cmp.Compare(min(*a.wrong, 1), min(*b.wrong, 1)) })
+	slices.SortStableFunc(ranked, l.rank)
 	l.distinct(ranked)
 	l.endpoints(ranked)
+	l.distinctDevices(ranked)
 	broken := func(r *machineReader) bool { return *r.wrong > 0 }
 	return readers, len(files) > 0 && wrong == 0 && !slices.ContainsFunc(readers, broken)
 }
@@ -156,7 +173,6 @@ func (r *machineReader) file(m *mapping) bool {
 	r.nameNode = m.need("machine", "write machine: NAME")
 	r.m.Name, _ = r.nameNode.ident()
 	r.m.About, _ = m.get("about").text()
-	m.notYet("tags")
 	base, ok := r.l.use(m.get("template"), r)
 	if !ok {
 		return false
@@ -175,6 +191,8 @@ func (r *machineReader) body(m, base *mapping) {
 	r.speaks.connection(m.part(word), base.part(word))
 	r.classes(over(m.part("poll"), base.part("poll")), m.get("poll").present())
 	r.labels(m.get("sensitivity"), base.get("sensitivity"))
+	m.get("tags")
+	r.tags(over(m.part("tags"), base.part("tags")))
 	override := &mapping{}
 	if !r.template {
 		override = m.part("override")
@@ -196,10 +214,10 @@ func (r *machineReader) body(m, base *mapping) {
 // choose finds out which protocol reads the machine, and gives the word for it;
 // false where the rest of the file means nothing.
 func (r *machineReader) choose(m, base *mapping) (word string, ok bool) {
-	const modbusWord, opcuaWord = "modbus", "opcua"
+	const modbusWord, opcuaWord, coapWord = "modbus", "opcua", "coap"
 	var own, from []string
 	var at node
-	for _, w := range []string{modbusWord, opcuaWord} {
+	for _, w := range []string{modbusWord, opcuaWord, coapWord} {
 		if e, ok := m.find(w); ok {
 			own, at = append(own, w), node{f: e.value.f, y: e.key}
 		}
@@ -222,16 +240,20 @@ func (r *machineReader) choose(m, base *mapping) (word string, ok bool) {
 		if byNode {
 			word = opcuaWord
 		}
-		if len(own) == 2 {
-			at.wrong("'modbus' and 'opcua' are there both", "write one of them; what speaks both is two machines")
+		if len(own) > 1 {
+			at.wrong(quote(own[0])+" and "+quote(own[1])+" are there both", "write one of them; what speaks both is two machines")
 		} else if !r.partial {
 			m.wrong("neither 'modbus' nor 'opcua' is there", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace")
 		}
 	}
-	if word == opcuaWord {
+	switch word {
+	case coapWord:
+		r.m.CoAP = &CoAP{}
+		r.speaks = &coapReader{machineReader: r}
+	case opcuaWord:
 		r.m.OPCUA = &OPCUA{}
 		r.speaks = &opcuaReader{machineReader: r}
-	} else {
+	default:
 		r.m.Modbus = &Modbus{}
 		r.speaks = &modbusReader{machineReader: r}
 	}

@@ -47,11 +47,8 @@ var mistakes = []struct {
 	{"gateway-no-machines.yaml", []string{`gateway.yaml:6:11: 'maschinen/*.yaml' matches no file: the gateway polls nothing; write a file for each machine, or correct the pattern`}},
 	{"gateway-no-uplink.yaml", []string{`gateway.yaml:10:9: 'uplinks' is empty; write a list: [a, b]`}},
 	{"gateway-not-honoured.yaml", []string{
-		`gateway.yaml:18:19: 'dtls' is understood but not honoured by this version; remove it`,
-		`gateway.yaml:19:5: a second uplink is understood but not honoured by this version; remove it`,
-		`gateway.yaml:20:5: a second uplink is understood but not honoured by this version; remove it`,
-		`gateway.yaml:21:8: 'lines' is empty; write at least one`,
-		`gateway.yaml:22:1: 'console' is understood but not honoured by this version; remove it`,
+		`gateway.yaml:18:8: 'lines' is empty; write at least one`,
+		`gateway.yaml:19:1: 'console' is understood but not honoured by this version; remove it`,
 	}},
 	{"gateway-not-in-trust.yaml", []string{`gateway.yaml:2:10: the trust file does not list the gateway 'gw-2'; add it there: nobody could tell who sent its data`}},
 	{"gateway-outbox-full.yaml", []string{`gateway.yaml:18:52: unknown rule 'drop-newest'; write drop-oldest or stop-polling`}},
@@ -70,10 +67,10 @@ var mistakes = []struct {
 	{"gateway-time-zone.yaml", []string{`gateway.yaml:3:12: unknown time zone 'Europe/Pariss'; write a name such as Europe/Berlin or UTC`}},
 	{"gateway-trust-missing.yaml", []string{`gateway.yaml:1:1: 'trust' is missing; write trust: trust.yaml`}},
 	{"gateway-unlock.yaml", []string{`gateway.yaml:9:20: 'unlock' is no reference to a credential; write credential:NAME; secrets are never in these files`}},
-	{"gateway-uplink-both.yaml", []string{`gateway.yaml:11:27: 'nats' and 'files' are in one uplink; write one of them`}},
+	{"gateway-uplink-both.yaml", []string{`gateway.yaml:11:27: 'nats' and 'files' are in one uplink; write one of them, and the other one under a name of its own`}},
 	{"gateway-uplink-kind.yaml", []string{
-		`gateway.yaml:11:5: neither 'nats' nor 'files' is in item 1 of 'uplinks'; write nats: with servers, stream, prefix, certificate and trust, or files: {folder: out}`,
-		`gateway.yaml:12:5: unknown key 'mqtt'; write name, nats or files`,
+		`gateway.yaml:11:5: neither 'nats', 'dtls' nor 'files' is in item 1 of 'uplinks'; write nats: or dtls: with servers, certificate and trust, or files: {folder: out}`,
+		`gateway.yaml:12:5: unknown key 'mqtt'; write name, nats, dtls or files`,
 	}},
 	{"gateway-uplink-trust-empty.yaml", []string{`gateway.yaml:17:14: 'historian.pub' has no certificate in it; write the file of the certificates that servers must lead to, in PEM`}},
 	{"gateway-uplink-trust-missing.yaml", []string{`gateway.yaml:17:14: cannot read 'trust/none.pem': there is no such file; write its path from this file's folder`}},
@@ -117,7 +114,7 @@ var mistakes = []struct {
 	{"machine-machines-file.yaml", []string{
 		`machines/press-3.yaml:1:1: 'template' is missing; write template: NAME@VERSION`,
 		`machines/press-3.yaml:1:1: 'for_each' is missing; write for_each: {n: 1..40}, or rows: FILE.csv`,
-		`machines/press-3.yaml:5:1: unknown key 'points'; write fieldseal, template, for_each, rows, machine, about, sensitivity, poll, modbus, opcua or override`,
+		`machines/press-3.yaml:5:1: unknown key 'points'; write fieldseal, template, for_each, rows, machine, about, tags, sensitivity, poll, modbus, opcua, coap or override`,
 	}},
 	{"machine-modbus-text.yaml", []string{`machines/press-3.yaml:3:9: 'modbus' is a text; write a mapping of keys and values`}},
 	{"machine-name-long.yaml", []string{`machines/press-3.yaml:2:10: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx…' is longer than 64 letters; write a shorter name`}},
@@ -128,8 +125,7 @@ var mistakes = []struct {
 	{"machine-order.yaml", []string{`machines/press-3.yaml:3:62: there is no order "cdab"; write CDAB`}},
 	{"machine-overlap.yaml", []string{`machines/press-3.yaml:7:23: point 'speed': holding/101 lies within force, which is 2 registers from holding/100; correct the address, the type or the length of one of them`}},
 	{"machine-override-alone.yaml", []string{`machines/press-3.yaml:8:3: 'override' changes the points of a template, and there is none; change the points themselves`}},
-	{"machine-passthrough-format.yaml", []string{`machines/press-3.yaml:6:71: unknown format 'pgp'; write cose, jwe or opaque`}},
-	{"machine-passthrough-jwe.yaml", []string{`machines/press-3.yaml:6:71: 'passthrough: jwe' is understood but not honoured by this version; remove it`}},
+	{"machine-passthrough-format.yaml", []string{`machines/press-3.yaml:6:71: unknown format 'pgp'; write cose, jwe, cms, age or opaque`}},
 	{"machine-passthrough-nobody.yaml", []string{`machines/press-3.yaml:6:5: 'readable_by' is missing in item 1 of 'points'; name who the device encrypts it for`}},
 	{"machine-passthrough-type.yaml", []string{`machines/press-3.yaml:6:60: a passthrough payload is of type bytes, not int16; write type: bytes`}},
 	{"machine-point-name.yaml", []string{`machines/press-3.yaml:6:12: 'Ram_Force' is no name; write ram-force: names are lower case letters, digits and dashes`}},
@@ -155,14 +151,13 @@ var mistakes = []struct {
 	{"machine-several.yaml", []string{
 		`machines/press-3.yaml:6:23: a bare 100 does not say which register; write holding/100 for the address on the wire (from 0; the same as reg/101 or 40101), or reg/100 if the list counts from 1`,
 		`machines/press-3.yaml:6:34: there is no type "real"; write float32`,
-		`machines/press-3.yaml:6:40: unknown key 'colour'; write name, at, type, order, bytes, invert, scale, valid, invalid, bits, changes_with, unit, poll, sensitivity, passthrough, readable_by or report`,
+		`machines/press-3.yaml:6:40: unknown key 'colour'; write name, at, type, order, bytes, invert, scale, valid, invalid, bits, changes_with, unit, poll, sensitivity, values, counter, passthrough, readable_by, device_key, key_ids, wrap or report`,
 		`machines/press-3.yaml:7:5: 'name' is missing in item 2 of 'points'; write name: NAME`,
 		`machines/press-3.yaml:7:5: 'type' is missing in item 2 of 'points'; write type: bool, int16, uint16, float32, …`,
 	}},
 	{"machine-string-length.yaml", []string{`machines/press-3.yaml:6:5: point 'force': the length is missing; write bytes: 1–250`}},
 	{"machine-syntax.yaml", []string{`machines/press-3.yaml:5:15: not valid YAML: mapping values are not allowed in this context; look at quotes, colons and indentation here`}},
 	{"machine-tag.yaml", []string{`machines/press-3.yaml:6:42: tags (!) are not used in these files; write the value alone; a text that begins with ! goes in quotes`}},
-	{"machine-tags.yaml", []string{`machines/press-3.yaml:4:1: 'tags' is understood but not honoured by this version; remove it`}},
 	{"machine-template.yaml", []string{`machines/press-3.yaml:4:11: unknown template 'press'; there is none to choose from ('templates' in the gateway file names their files)`}},
 	{"machine-timeout-unit.yaml", []string{`machines/press-3.yaml:3:64: 'timeout' has no unit; write a duration such as 800ms`}},
 	{"machine-timeout-word.yaml", []string{`machines/press-3.yaml:3:64: 'timeout' is no duration; write a duration such as 800ms`}},
@@ -178,15 +173,11 @@ var mistakes = []struct {
 	{"machine-unit-range.yaml", []string{`machines/press-3.yaml:3:52: 'unit_id' is out of range; write a number from 0 to 255`}},
 	{"machine-unit-text.yaml", []string{`machines/press-3.yaml:3:52: 'unit_id' is a text; write a number`}},
 	{"machine-unknown-alias.yaml", []string{`machines/press-3.yaml:3:52: aliases (*) and anchors (&) are not used in these files; write the value out; a text that begins with one of them goes in quotes`}},
-	{"machine-unknown-key-far.yaml", []string{`machines/press-3.yaml:4:1: unknown key 'frequency'; write fieldseal, machine, about, template, modbus, opcua, points, poll, sensitivity or override`}},
+	{"machine-unknown-key-far.yaml", []string{`machines/press-3.yaml:4:1: unknown key 'frequency'; write fieldseal, machine, about, template, modbus, opcua, coap, points, poll, sensitivity, tags or override`}},
 	{"machine-unknown-key.yaml", []string{`machines/press-3.yaml:4:1: unknown key 'pol'; did you mean 'poll'?`}},
 	{"machine-valid-reversed.yaml", []string{`machines/press-3.yaml:6:62: the first raw value is greater than the second; write the lower one first`}},
-	{"machine-values.yaml", []string{
-		`machines/press-3.yaml:6:49: 'values' is understood but not honoured by this version; remove it`,
-		`machines/press-3.yaml:6:67: 'counter' is understood but not honoured by this version; remove it`,
-	}},
 	{"policy-accept-twice.yaml", []string{`policy.yaml:15:30: 'cose' is in the list already; write it once`}},
-	{"policy-accept.yaml", []string{`policy.yaml:15:30: unknown format 'pgp'; write cose, jwe or opaque`}},
+	{"policy-accept.yaml", []string{`policy.yaml:15:30: unknown format 'pgp'; write cose, jwe, cms, age or opaque`}},
 	{"policy-allow.yaml", []string{`policy.yaml:17:13: unknown exception 'connection-unencrypted'; write connection-not-encrypted or connection-not-authenticated`}},
 	{"policy-authenticated.yaml", []string{
 		`machines/press-3.yaml:5:12: level 'internal' asks for a connection that is authenticated, this one is any: oil-temperature, oil-level, alarms-overload, alarms-guard-open and pump-off stop; have it approved for a time: add this to 'exceptions' of the policy, with the reason
@@ -197,10 +188,6 @@ var mistakes = []struct {
 	{"policy-default-clear.yaml", []string{`policy.yaml:10:10: the default level 'public' sends in clear; name a level that seals: what nobody labelled must not leave in clear`}},
 	{"policy-default-missing.yaml", []string{`policy.yaml:1:1: 'default' is missing; name the level of points that nobody labelled`}},
 	{"policy-default-unknown.yaml", []string{`policy.yaml:10:10: unknown level 'restrict'; did you mean 'restricted'?`}},
-	{"policy-hide.yaml", []string{
-		`policy.yaml:8:91: 'hide' is understood but not honoured by this version; remove it`,
-		`policy.yaml:10:1: 'events' is understood but not honoured by this version; remove it`,
-	}},
 	{"policy-if-readable.yaml", []string{`policy.yaml:15:57: unknown rule 'forward'; write seal or hold`}},
 	{"policy-level-connection-order.yaml", []string{`policy.yaml:8:5: level 'restricted' asks less of the connection than 'internal' before it; put the least sensitive level first`}},
 	{"policy-level-name.yaml", []string{`policy.yaml:9:12: 'Secret' is no name; write secret: names are lower case letters, digits and dashes`}},
@@ -344,11 +331,6 @@ var mistakes = []struct {
 	}},
 	{"tree-template-no-connect", []string{`machines/a.yaml:4:9: 'connect' is missing in 'modbus'; write connect: tcp://HOST:502`}},
 	{"tree-template-no-version", []string{`machines/a.yaml:3:11: the template 'hotrunner' is named without a version; write hotrunner@2`}},
-	{"tree-template-not-honoured", []string{
-		`machines/a.yaml:3:11: the template 'hotrunner@2' has problems; mend templates/hotrunner.yaml`,
-		`templates/hotrunner.yaml:8:50: 'values' is understood but not honoured by this version; remove it`,
-		`templates/hotrunner.yaml:8:68: 'counter' is understood but not honoured by this version; remove it`,
-	}},
 	{"tree-template-override-key", []string{`machines/a.yaml:6:12: unknown key 'att'; did you mean 'at'?`}},
 	{"tree-template-override-looser", []string{
 		`machines/a.yaml:6:25: sensitivity 'public' is looser than the template's, 'internal'; write internal or a stricter one, or change the template`,
@@ -407,7 +389,7 @@ var mistakes = []struct {
 
 func TestMistakes(t *testing.T) {
 	covered := map[string]bool{}
-	for _, m := range slices.Concat(mistakes, opcuaMistakes) {
+	for _, m := range slices.Concat(mistakes, opcuaMistakes, pointMistakes) {
 		covered[m.file] = true
 		t.Run(m.file, func(t *testing.T) {
 			dir := overlay(t, filepath.Join("testdata/mistakes", m.file))

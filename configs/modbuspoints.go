@@ -70,7 +70,7 @@ func (r *modbusReader) bits(n node, p reading, before int) {
 	if p.typed && p.modbus.Type != modbus.Uint16 && p.modbus.Type != modbus.Int16 {
 		n.wrong("'bits' are those of one register, and this is of type "+p.modbus.Type.String(), "write type: uint16")
 	}
-	for _, key := range []string{"scale", "invalid", "valid", "bytes", "invert"} {
+	for _, key := range []string{"scale", "invalid", "valid", "bytes", "invert", "values", "counter"} {
 		if e, ok := p.m.peek(key); ok {
 			node{f: e.value.f, y: e.key}.wrong(quote(key)+" does not apply to bits", "remove it")
 		}

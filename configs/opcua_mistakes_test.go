@@ -64,7 +64,7 @@ var opcuaMistakes = []struct {
 	{"machine-opcua-passthrough.yaml", []string{
 		`machines/press-3.yaml:11:53: a passthrough payload is of type bytes, not string; write type: bytes`,
 		`machines/press-3.yaml:12:5: 'readable_by' is missing in item 2 of 'points'; name who the device encrypts it for`,
-		`machines/press-3.yaml:13:53: 'passthrough: jwe' is understood but not honoured by this version; remove it`,
+		`machines/press-3.yaml:13:53: a passthrough payload is of type bytes, not string; write type: bytes`,
 	}},
 	{"machine-opcua-pin-digit.yaml", []string{`machines/press-3.yaml:6:23: 'server_certificate' has something in it that is no hexadecimal digit; write "sha256:…" with the fingerprint that the server shows, or that this prints of its certificate: openssl x509 -in server.pem -noout -fingerprint -sha256`}},
 	{"machine-opcua-pin-long.yaml", []string{`machines/press-3.yaml:6:23: 'server_certificate' has 66 hexadecimal digits, and a SHA-256 fingerprint has 64; write "sha256:…" with the fingerprint that the server shows, or that this prints of its certificate: openssl x509 -in server.pem -noout -fingerprint -sha256`}},
@@ -110,10 +110,6 @@ var opcuaMistakes = []struct {
 	{"machine-opcua-user-no-password.yaml", []string{`machines/press-3.yaml:8:9: 'password' is missing in 'user'; write password: "credential:NAME"`}},
 	{"machine-opcua-user-password.yaml", []string{`machines/press-3.yaml:8:37: 'password' is no reference to a credential; write credential:NAME; secrets are never in these files`}},
 	{"machine-opcua-user-text.yaml", []string{`machines/press-3.yaml:8:9: 'user' is neither anonymous nor a name with a password; write user: {name: NAME, password: "credential:NAME"}, or user: anonymous`}},
-	{"machine-opcua-values.yaml", []string{
-		`machines/press-3.yaml:11:42: 'values' is understood but not honoured by this version; remove it`,
-		`machines/press-3.yaml:11:61: 'counter' is understood but not honoured by this version; remove it`,
-	}},
 	{"machine-opcua.yaml", []string{
 		`machines/press-3.yaml:3:8: 'security' is missing in 'opcua'; write security: {policy: Aes256_Sha256_RsaPss, mode: SignAndEncrypt}`,
 		`machines/press-3.yaml:3:8: 'server_certificate' is missing in 'opcua'; write "sha256:…" with the fingerprint that the server shows, or that this prints of its certificate: openssl x509 -in server.pem -noout -fingerprint -sha256`,

@@ -83,6 +83,7 @@ func TestOPCUAMachine(t *testing.T) {
 	}
 	points[0].Unit, points[0].Report = "1/min", Report{OnChange: true, Deadband: 5, AtLeastEvery: 10 * time.Second}
 	points[5].Passthrough, points[5].ReadableBy, points[5].ContentType = "cose", []string{"engineering"}, "application/cose"
+	points[5].Guard.Format = "cose"
 	assert.Equal(t, points, m.Points)
 
 	decided := c.Policy.Compile(m.Name, []policy.Point{m.Points[1].Point, m.Points[3].Point}, m.Security(), at("2026-11-22").Now()).Decisions

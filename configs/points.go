@@ -57,7 +57,6 @@ type reading struct {
 // pointOf reads one entry from its keys, some of which may be an override's.
 func (r *machineReader) pointOf(m *mapping) {
 	p := reading{m: m}
-	p.m.notYet("values", "counter")
 	before := *r.wrong
 	name := p.m.need("name", "write name: NAME")
 	p.point.Name, _ = name.ident()
@@ -65,6 +64,8 @@ func (r *machineReader) pointOf(m *mapping) {
 	p.point.Unit, _ = m.get("unit").text()
 	p.period = r.period(m)
 	r.label(&p)
+	p.values()
+	p.counter()
 	r.passthrough(&p)
 	p.report()
 	p.m.done()
@@ -124,27 +125,6 @@ func (r *machineReader) label(p *reading) {
 		p.point.Label, p.point.Where = r.common, r.commonAt.where()
 	default:
 		p.point.Where = p.m.where()
-	}
-}
-
-// passthrough reads what the device encrypts itself.
-func (r *machineReader) passthrough(p *reading) {
-	n, readers := p.m.get("passthrough"), p.m.get("readable_by")
-	format, ok := n.choice("format", "cose", "jwe", "opaque")
-	switch {
-	case !n.present() && readers.present():
-		readers.wrong("'readable_by' is for what the device encrypts", "remove it, or write passthrough: cose")
-	case ok && format != "cose":
-		n.notYet(quote("passthrough: " + format))
-	case ok && p.typed && !p.octets:
-		n.wrong("a passthrough payload is of type bytes, not "+p.word, "write type: bytes")
-	}
-	if ok && !readers.present() {
-		p.m.missing("readable_by", "name who the device encrypts it for")
-	}
-	p.point.ReadableBy = readers.recipients(r.trust)
-	if ok {
-		p.point.Passthrough, p.point.ContentType = format, "application/cose"
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/policy"
+	"github.com/fieldseal/fieldseal/policy/ciphertext"
 )
 
 // policyReader reads one policy file.
@@ -39,7 +40,7 @@ func (l *loader) policy(d *document, zone *time.Location, trust *Trust) *policy.
 		p.Levels = nil
 	}
 	r.standard(m.need("default", "name the level of points that nobody labelled"))
-	m.notYet("events")
+	r.events(m.get("events"))
 	for _, item := range m.get("released").list() {
 		e := item.mapping()
 		n := r.rule(e)
@@ -126,12 +127,41 @@ func (r *policyReader) level(n node) {
 		v.Connection = point.Security(slices.Index([]string{"any", "authenticated", "encrypted"}, asked))
 	}
 	v.Pad = m.get("pad").flag()
-	m.notYet("hide", "show")
+	v.HideNames = hidden(m.get("hide"), send)
+	m.notYet("show")
 	m.done()
 	if sendOK && (connectionOK || send == "withheld") {
 		r.order(n, v)
 	}
 	r.p.Levels = append(r.p.Levels, v)
+}
+
+// hidden reads what of a level's points is hidden from those who carry them.
+func hidden(n node, send string) (names bool) {
+	const instead = "write hide: [names]"
+	for _, item := range n.list() {
+		s, ok := item.source(instead)
+		switch {
+		case ok && s != "names":
+			item.wrong(quote(s)+" cannot be hidden", instead)
+		case ok && names:
+			item.wrong("'names' is in the list already", "write it once")
+		case ok:
+			names = true
+		}
+	}
+	if names && send != "" && send != "sealed" {
+		n.wrong("'hide' is for sealed levels, and this one is "+send, "remove it, or write send: sealed")
+		return false
+	}
+	return names
+}
+
+// events reads who may read events upstream.
+func (r *policyReader) events(n node) {
+	m := n.mapping()
+	r.p.Events = m.need("to", "name who can open events").recipients(r.trust)
+	m.done()
 }
 
 // order checks that a level asks for no less than the one before it.
@@ -209,7 +239,7 @@ func (r *policyReader) passthrough(n node) {
 	if !m.present() {
 		return
 	}
-	formats := []string{"cose", "jwe", "opaque"}
+	formats := ciphertext.Formats()
 	for _, item := range m.need("accept", "write accept: ["+formats[0]+"]").list() {
 		s, ok := item.choice("format", formats...)
 		if ok && slices.Contains(r.p.Passthrough.Accept, s) {
@@ -237,7 +267,7 @@ func (r *policyReader) exception(n node) {
 	var ok bool
 	e.Until, ok = until.until(r.p.Location)
 	m.done()
-	if points.exception = &e; ok && !r.l.alone && !r.l.now().Before(e.Until) {
+	if points.exception = &e; ok && !r.l.alone {
 		points.until = until
 	}
 	r.p.Exceptions = append(r.p.Exceptions, e)

@@ -1,9 +1,11 @@
 package configs
 
 import (
+	"cmp"
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fieldseal/fieldseal/policy"
 )
@@ -17,8 +19,8 @@ type rule struct {
 	places    []node // of the patterns
 	release   bool
 	exception *policy.Exception // nil where it is none
-	until     node              // of an exception that is past its day
-	stopped   []string          // the points that it covered
+	until     node              // of an exception that was read
+	covers    []string          // the points that need it, or did until its day was past
 }
 
 // rule reads the points of a rule, and remembers it.
@@ -29,24 +31,61 @@ func (r *policyReader) rule(m *mapping) *rule {
 	return n
 }
 
-// ended says which points an exception that is past its day stops. known tells
-// whether that can be told.
-func (r *rule) ended(known bool) {
+// soon is how many days before the last one of an exception somebody is told.
+const soon = 30
+
+// ends says which points an exception that is past its day stops, and from a
+// month before which ones it will. known tells whether that can be told.
+func (r *rule) ends(now time.Time, known bool) {
 	if !r.until.present() {
 		return
 	}
-	what := "the exception " + quote(string(r.exception.Allow)) + " (" + r.exception.Where + ") ended with " + lastDay(r.exception.Until) + ": "
-	p := Problem{Line: r.until.y.Line, Column: r.until.y.Column, Stops: true, Instead: "remove it, or have a later day approved"}
+	over, days := !now.Before(r.exception.Until), daysLeft(r.exception.Until, now)
+	if days > soon {
+		return
+	}
+	what := "the exception " + quote(string(r.exception.Allow)) + " (" + r.exception.Where + ") "
+	p := Problem{Line: r.until.y.Line, Column: r.until.y.Column, Stops: over, Note: !over}
+	points, then := "the points it covers stop", " then"
+	if over {
+		what += "ended with " + lastDay(r.exception.Until) + ": "
+		points, then = "the points it covered stop", ""
+		p.Instead = "remove it, or have a later day approved"
+	} else {
+		what += "ends " + in(days) + ", with " + lastDay(r.exception.Until) + ": "
+		p.Instead = "mend the connection until then, or have a later day approved"
+	}
 	switch {
-	case len(r.stopped) > 0:
-		p.What = what + stop(r.stopped)
+	case len(r.covers) > 0:
+		p.What = what + stop(r.covers) + then
 	case known:
 		p.What, p.Instead = what+"no point needs it", "remove it"
 		p.Note, p.Stops = true, false
 	default:
-		p.What = what + "the points it covered stop"
+		p.What = what + points + then
 	}
 	r.until.f.add(p)
+}
+
+// daysLeft counts the days from now to the last one before an instant: 0 on that
+// day.
+func daysLeft(until, now time.Time) int {
+	date := func(t time.Time) time.Time {
+		y, m, d := t.In(until.Location()).Date()
+		return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
+	}
+	return int(date(until.Add(-time.Second)).Sub(date(now)) / day)
+}
+
+func in(days int) string {
+	switch days {
+	case 0:
+		return "today"
+	case 1:
+		return "in 1 day"
+	default:
+		return "in " + itoa(days) + " days"
+	}
 }
 
 // matches notes the rules that have no effect.
@@ -178,19 +217,25 @@ func (m *decided) meets(readers map[word][]*decided) (others []*decided) {
 	return others
 }
 
-// unsigned refuses a machine that reads the same as another one, where only the
-// other one's points are as somebody signed them, and tells whether it did: a
-// file that is copied must not stop the one that was approved.
+// unsigned refuses a machine that reads the same as another one at other levels,
+// where only the other one was signed, and tells whether it did: a file that
+// somebody adds must not stop one that was approved, be its labels looser or
+// stricter. Of two machines of which something was signed, it is the one whose
+// points are not as they were.
 func (d *decisions) unsigned(m, other *decided) bool {
+	mine, theirs := d.l.judged[m.machineReader].signed > 0, d.l.judged[other.machineReader].signed > 0
 	i, j, count := m.clash(other, func(i, j int) bool {
-		return d.newcomer(m, i) != "" && d.newcomer(other, j) == "" && m.best[i].Level != other.best[j].Level && !m.apart(i, other, j)
+		if m.best[i].Level == other.best[j].Level || m.apart(i, other, j) {
+			return false
+		}
+		return !mine && theirs || mine == theirs && d.newcomer(m, i) != "" && d.newcomer(other, j) == ""
 	})
 	if count == 0 {
 		return false
 	}
 	key, same := m.same()
 	m.place(m.points[i].Name, key).wrong("point "+quote(m.points[i].Name)+andMore(count)+" reads "+same+" as "+quote(other.points[j].Name)+" in "+Printable(other.m.File)+
-		", and only that one was signed so: "+d.newcomer(m, i),
+		", and only that one was signed so: "+cmp.Or(d.newcomer(m, i), "nothing was signed of this machine"),
 		"remove this file, or raise the policy's revision and have it signed: fieldseal policy sign")
 	return true
 }
@@ -252,7 +297,7 @@ func (d *decisions) looser(m, other *decided) bool {
 
 // words gives the registers or bits of a point, or its node.
 func (m *decided) words(i int) []word {
-	if m.m.OPCUA != nil {
+	if m.m.Modbus == nil {
 		return []word{{node: m.m.Points[i].At}}
 	}
 	p := &m.m.Modbus.Points[i]
@@ -274,5 +319,15 @@ func (m *decided) apart(i int, other *decided, j int) bool {
 
 // newcomer says why a point is not as somebody signed it; empty where it is.
 func (d *decisions) newcomer(m *decided, i int) string {
-	return d.l.judged[m.machineReader].whys[i]
+	j := d.l.judged[m.machineReader]
+	switch level := m.best[i].Level; {
+	case d.l.draft, j.whys[i] != "":
+		return j.whys[i]
+	case j.stricter[i] != "":
+		return "level " + level + " was not signed for it"
+	case !j.listed[i] && level != d.policy.Default: // a raise makes it stricter
+		return "nothing was signed for this point"
+	default:
+		return ""
+	}
 }

@@ -122,3 +122,52 @@ points:
 	require.Equal(t, "restricted", c.Machines[0].Points[0].Label)
 	assert.Contains(t, strings.Join(problems, "\n"), "server certificate is sha256:cdcd")
 }
+
+// A level that was signed for registers holds for whatever reads one of them,
+// under another name, at another address and of another type.
+func TestStricterLevelsOfOverlappingRegisters(t *testing.T) {
+	const force, alarms = "  - {name: ram-force, at: 40101, type: float32, order: ABCD, unit: kN, poll: fast, report: {deadband: 5, at_least_every: 10s}}\n",
+		"  - {name: alarms, at: holding/121, type: uint16, bits: {0: overload, 3: {name: guard-open, invert: true}}, poll: slow, sensitivity: internal}\n"
+	for now, want := range map[string]string{
+		"  - {name: other, at: holding/101, type: uint16}\n":               "secret was signed for the same address, as press-3/ram-force",
+		"  - {name: other, at: holding/99, type: uint32}\n":                "secret was signed for the same address, as press-3/ram-force",
+		"  - {name: other, at: holding/98, type: string, bytes: 6}\n":      "secret was signed for the same address, as press-3/ram-force",
+		"  - {name: other, at: holding/101, type: uint16, bits: {3: x}}\n": "secret was signed for the same address, as press-3/ram-force",
+		"  - {name: other, at: holding/121, type: uint16}\n":               "secret was signed for the same address, as press-3/alarms-guard-open",
+		"  - {name: other, at: holding/121, type: uint16, bits: {0: x}}\n": "secret was signed for the same address, as press-3/alarms-overload",
+		"  - {name: other, at: holding/121, type: uint16, bits: {4: x}}\n": "",
+		"  - {name: other, at: holding/102, type: uint16}\n":               "",
+		"  - {name: other, at: input/100, type: uint16}\n":                 "",
+		"  - {name: other, at: holding/98, type: uint32}\n":                "",
+	} {
+		t.Run(now, func(t *testing.T) {
+			o := newOffice(t, 1, "anna")
+			o.edit("machines/press-3.yaml", "kN, poll", "kN, sensitivity: secret, poll", "invert: true}}, poll: slow, sensitivity: internal}", "invert: true}}, poll: slow, sensitivity: secret}")
+			o.sign("policy trust", o.secrets[0])
+			_, problems := o.start()
+			require.Empty(t, problems)
+
+			o.edit("machines/press-3.yaml", strings.Replace(force, "kN, poll", "kN, sensitivity: secret, poll", 1), now, strings.Replace(alarms, "internal}", "secret}", 1), "")
+			c, problems := o.load()
+			require.NotNil(t, c, problems)
+			label := c.Machines[0].Points[0].Label
+			if want == "" {
+				assert.Empty(t, label)
+				return
+			}
+			assert.Equal(t, "secret", label)
+			assert.Contains(t, strings.Join(problems, "\n"), want)
+		})
+	}
+}
+
+// Within one machine registers overlap in no other way than at one address, which
+// takes the stricter level.
+func TestOverlapsAreRefused(t *testing.T) {
+	head := "fieldseal: machine/v1\nmachine: a\nmodbus: {connect: \"tcp://plc\", unit_id: 1}\npoints:\n  - {name: a, at: holding/100, type: float32}\n"
+	for _, other := range []string{"at: holding/101, type: uint16", "at: holding/99, type: uint32", "at: holding/101, type: uint16, bits: {3: x}"} {
+		problems := CheckSnippet("machine", []byte(head+"  - {name: b, "+other+"}\n"))
+		require.Len(t, problems, 1, other)
+		require.Contains(t, problems[0].What, "holding/100", other)
+	}
+}

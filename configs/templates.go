@@ -52,7 +52,6 @@ func (l *loader) template(d *document, p *policy.Policy, trust *Trust) {
 	t.version = int(version)
 	l.vendorList(m.get("vendor_list"))
 	m.get("about").text()
-	m.notYet("tags")
 	m.need("points", "write the list of points")
 	r.nameNode = name
 	r.body(m, &mapping{})

@@ -39,7 +39,7 @@ func (p *Policy) Compile(machine string, points []Point, negotiated point.Securi
 
 	t := Table{Decisions: make([]Decision, len(points))}
 	for i := range points {
-		level, rule := p.release(machine, points[i].Name, levels[i], rules[i])
+		level, rule := p.release(machine, &points[i], levels[i], rules[i])
 		d, until := p.treat(machine, &points[i], level, rule, negotiated, now)
 		t.Decisions[i] = d
 		if !until.IsZero() && (t.Until.IsZero() || until.Before(t.Until)) {
@@ -71,19 +71,31 @@ func (p *Policy) index(level string) int {
 	return slices.IndexFunc(p.Levels, func(l Level) bool { return l.Name == level })
 }
 
+// place gives the place of a level; that of one which the policy does not know is
+// past all others, and nothing leaves there.
+func (p *Policy) place(level string) int {
+	if i := p.index(level); i >= 0 {
+		return i
+	}
+	return len(p.Levels)
+}
+
 // label gives a point's level from its own label and the raises.
 func (p *Policy) label(machine string, pt *Point) (level int, rule string) {
-	switch i := p.index(pt.Label); {
+	switch i := p.place(pt.Label); {
 	case pt.Label == "":
-		level, rule = p.index(p.Default), "policy default"
-	case i < 0: // the loader refuses this; whoever comes past it gets the strictest
-		level, rule = len(p.Levels)-1, fmt.Sprintf("%s (unknown level %q)", pt.Where, pt.Label)
+		level, rule = p.place(p.Default), "policy default"
+	case i == len(p.Levels): // the loader refuses this; whoever comes past it gets the strictest, if that seals
+		level, rule = i, fmt.Sprintf("%s (unknown level %q)", pt.Where, pt.Label)
+		if i > 0 && p.Levels[i-1].Send != SendClear {
+			level--
+		}
 	default:
 		level, rule = i, pt.Where
 	}
 	for i := range p.Raise {
 		r := &p.Raise[i]
-		to := p.index(r.Level)
+		to := p.place(r.Level)
 		if to > level && matches(r.Points, machine, pt.Name) {
 			level, rule = to, r.Where+" (raise)"
 		}
@@ -96,49 +108,43 @@ func (p *Policy) label(machine string, pt *Point) (level int, rule string) {
 func (p *Policy) unifyAddresses(points []Point, levels []int, rules []string) {
 	strictest := make(map[string]int, len(points)) // address → index of the point that rules
 	for i := range points {
-		a := points[i].Address
-		if a == "" {
-			continue
-		}
-		if j, seen := strictest[a]; !seen || levels[i] > levels[j] {
-			strictest[a] = i
+		if j, seen := strictest[points[i].Address]; !seen || levels[i] > levels[j] {
+			strictest[points[i].Address] = i
 		}
 	}
 	for i := range points {
-		if points[i].Address == "" {
-			continue
-		}
-		if j := strictest[points[i].Address]; levels[j] > levels[i] {
+		if j := strictest[points[i].Address]; points[i].Address != "" && levels[j] > levels[i] {
 			levels[i] = levels[j]
 			rules[i] = fmt.Sprintf("%s (same address as %s)", rules[j], points[j].Name)
 		}
 	}
 }
 
-// release moves a point of a clear level that nobody released to the stricter
-// of the next level that is not clear and the default.
-func (p *Policy) release(machine, name string, level int, rule string) (int, string) {
-	if level < 0 || p.Levels[level].Send != SendClear {
+// release moves a point of a clear level that nobody released, or that nobody
+// labelled, to the stricter of the next level that is not clear and the default.
+func (p *Policy) release(machine string, pt *Point, level int, rule string) (int, string) {
+	if level == len(p.Levels) || p.Levels[level].Send != SendClear {
 		return level, rule
 	}
 	for i := range p.Released {
-		if matches(p.Released[i].Points, machine, name) {
+		if pt.Label != "" && matches(p.Released[i].Points, machine, pt.Name) {
 			return level, p.Released[i].Where + " (released)"
 		}
 	}
 	for level < len(p.Levels) && p.Levels[level].Send == SendClear {
 		level++
 	}
-	if level == len(p.Levels) {
-		level = -1
+	why := " (labelled clear, not released)"
+	if pt.Label == "" {
+		why = " (clear, and nobody labelled it)"
 	}
-	return max(level, p.index(p.Default)), rule + " (labelled clear, not released)"
+	return max(level, p.place(p.Default)), rule + why
 }
 
 // treat turns a level into a decision.
 func (p *Policy) treat(machine string, pt *Point, level int, rule string, negotiated point.Security, now time.Time) (d Decision, until time.Time) {
 	d = Decision{Treatment: Withheld, Rule: rule}
-	if level < 0 {
+	if level == len(p.Levels) {
 		d.Why = "the policy has no level that may send it"
 		return d, until
 	}

@@ -125,6 +125,43 @@ func TestReadablePayload(t *testing.T) {
 	}
 }
 
+// A wrapped payload is held against the connection and the readers like any
+// other that the device encrypts, and needs somebody to seal for beside.
+func TestWrap(t *testing.T) {
+	log := policy.Point{Name: "log", Label: "restricted", Passthrough: "cose", ReadableBy: []string{"process"}, Wrap: true}
+	other := func(edit func(*policy.Point)) policy.Point {
+		pt := log
+		edit(&pt)
+		return pt
+	}
+	for _, c := range []struct {
+		name    string
+		machine string
+		point   policy.Point
+		treat   policy.Treatment
+		wrap    bool
+		why     string
+	}{
+		{"over any connection", "press-4", log, policy.Passed, true, ""},
+		{"for others than the level's", "press-4", other(func(p *policy.Point) { p.ReadableBy = []string{"process", "historian"} }), policy.Withheld, false, "connection"},
+		{"of a format that is not accepted", "press-4", other(func(p *policy.Point) { p.Passthrough = "age" }), policy.Withheld, false, "connection"},
+		{"the same, where the connection is excepted", "press-3", other(func(p *policy.Point) { p.Passthrough = "age" }), policy.Sealed, false, ""},
+		{"at a clear level", "press-3", other(func(p *policy.Point) { p.Name, p.Label = "state", "public" }), policy.Withheld, false, "level public sends in clear, and the point asks to be sealed again"},
+		{"at a clear level, in a format that is not accepted", "press-3", other(func(p *policy.Point) { p.Name, p.Label, p.Passthrough = "state", "public", "age" }), policy.Withheld, false, "asks to be sealed again"},
+		{"at a clear level, not released", "press-3", other(func(p *policy.Point) { p.Label = "public" }), policy.Passed, true, ""},
+		{"at a level that sends nothing", "press-3", other(func(p *policy.Point) { p.Label = "secret" }), policy.Withheld, false, "sends nothing"},
+		{"not asked for", "press-4", other(func(p *policy.Point) { p.Wrap = false }), policy.Passed, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := decide(t, plant(t), c.machine, c.point, point.AnyConnection, now)
+			require.Equal(t, c.treat.String(), d.Treatment.String())
+			require.Equal(t, c.wrap, d.Wrap)
+			require.Contains(t, d.Why, c.why)
+			require.Equal(t, c.why == "", d.Why == "")
+		})
+	}
+}
+
 func TestCompileAgainTime(t *testing.T) {
 	p := plant(t)
 	points := []policy.Point{{Name: "force", Label: "restricted"}}
@@ -174,6 +211,33 @@ func TestZeroValuesSeal(t *testing.T) {
 	require.Equal(t, policy.SealReadable, policy.Passthrough{}.IfReadable)
 }
 
+func TestStricter(t *testing.T) {
+	p := plant(t)
+	for _, c := range [][3]string{
+		{"public", "internal", "internal"},
+		{"internal", "public", "internal"},
+		{"secret", "secret", "secret"},
+		{"nonsense", "secret", "nonsense"},
+		{"secret", "nonsense", "nonsense"},
+		{"nonsense", "worse", "nonsense"},
+	} {
+		require.Equal(t, c[2], p.Stricter(c[0], c[1]), c)
+	}
+}
+
+// What the loader refuses leaves nothing out in clear either, and the rule says
+// what is wrong.
+func TestUnknownDefault(t *testing.T) {
+	p := plant(t)
+	p.Default = "nonsense"
+	d := decide(t, p, "press-3", policy.Point{Name: "state"}, point.Encrypted, now)
+	require.Equal(t, policy.Decision{Treatment: policy.Withheld, Rule: "policy default", Why: "the policy has no level that may send it"}, d)
+	p.Default = "public"
+	d = decide(t, p, "press-3", policy.Point{Name: "state"}, point.Encrypted, now)
+	require.Equal(t, policy.Sealed, d.Treatment)
+	require.Equal(t, "policy default (clear, and nobody labelled it)", d.Rule)
+}
+
 func TestPatterns(t *testing.T) {
 	p := patterns(t, "press-*/recipe*")[0]
 	require.True(t, p.Match("press-3", "recipe-name"))
@@ -185,14 +249,19 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
+// It takes as long for each point of a large machine as for those of a small one.
 func BenchmarkCompile(b *testing.B) {
 	p := plant(b)
-	points := make([]policy.Point, 1000)
-	for i := range points {
-		points[i] = policy.Point{Name: fmt.Sprintf("zone-%d", i), Label: "internal", Address: fmt.Sprintf("holding/%d", i)}
+	for _, n := range []int{1000, 10_000} {
+		points := make([]policy.Point, n)
+		for i := range points {
+			points[i] = policy.Point{Name: fmt.Sprintf("zone-%d", i), Label: "internal", Address: fmt.Sprintf("holding/%d", i)}
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			for b.Loop() {
+				p.Compile("press-3", points, point.AnyConnection, now)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/point")
+		})
 	}
-	for b.Loop() {
-		p.Compile("press-3", points, point.AnyConnection, now)
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(points)), "ns/point")
 }

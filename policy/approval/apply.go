@@ -81,11 +81,12 @@ func (a *Approval) judge(gateway string, m *Machine, p *policy.Policy) *judgemen
 	j := &judgement{p: p, m: m, points: labels(m)}
 	table, none := a.table(gateway, p)
 	j.none = none
-	at := map[[3]string][]*Entry{}
+	at := overlaps{of: map[[3]string][]overlap{}, parts: m.Parts}
 	for i := range table.Entries {
 		e := &table.Entries[i]
-		key := place(e.Endpoint, e.Unit, e.Address)
-		at[key] = append(at[key], e)
+		if e.Endpoint == m.Endpoint || isServer(e.Unit) { // few of a large plant's table
+			at.add(e)
+		}
 	}
 	bare := make([]policy.Point, len(m.Points))
 	for i := range bare {
@@ -102,9 +103,11 @@ func (a *Approval) judge(gateway string, m *Machine, p *policy.Policy) *judgemen
 		if b.listed && !b.same && rank(p, b.entry.Level) > rank(p, b.plain) {
 			b.floors = append(b.floors, floor{b.entry.Level, "level " + b.entry.Level + " was signed for this name"})
 		}
-		for _, e := range at[place(m.Endpoint, pt.Unit, pt.Address)] {
-			if !b.same && rank(p, e.Level) > rank(p, b.plain) {
-				b.floors = append(b.floors, floor{e.Level, "level " + e.Level + " was signed for the same address, as " + e.name()})
+		if !b.same {
+			for _, e := range at.with(m.Endpoint, pt) {
+				if rank(p, e.Level) > rank(p, b.plain) {
+					b.floors = append(b.floors, floor{e.Level, "level " + e.Level + " was signed for the same address, as " + e.name()})
+				}
 			}
 		}
 		j.bounds = append(j.bounds, b)
@@ -115,11 +118,52 @@ func (a *Approval) judge(gateway string, m *Machine, p *policy.Policy) *judgemen
 // place is what two points have in common that read the same. A server that is
 // known by its certificate is the same by whatever URL it is reached.
 func place(endpoint, unit, address string) [3]string {
-	if strings.HasPrefix(unit, "sha256:") {
+	if isServer(unit) {
 		endpoint = ""
 	}
 	return [3]string{endpoint, unit, address}
 }
+
+// overlaps finds what was signed of what a point reads, or of a part of it.
+type overlaps struct {
+	of    map[[3]string][]overlap // by device and part
+	parts func(address, typ string) (parts []string, bit string)
+}
+
+type overlap struct {
+	entry *Entry
+	bit   string // of the part; empty where it is all of it
+}
+
+func (o *overlaps) read(address, typ string) (parts []string, bit string) {
+	if o.parts == nil {
+		return []string{address}, ""
+	}
+	return o.parts(address, typ)
+}
+
+func (o *overlaps) add(e *Entry) {
+	parts, bit := o.read(e.Address, e.Type)
+	for _, part := range parts {
+		key := place(e.Endpoint, e.Unit, part)
+		o.of[key] = append(o.of[key], overlap{e, bit})
+	}
+}
+
+func (o *overlaps) with(endpoint string, pt *Point) (entries []*Entry) {
+	parts, bit := o.read(pt.Address, pt.Type)
+	for _, part := range parts {
+		for _, other := range o.of[place(endpoint, pt.Unit, part)] {
+			if (bit == "" || other.bit == "" || bit == other.bit) && !slices.Contains(entries, other.entry) {
+				entries = append(entries, other.entry)
+			}
+		}
+	}
+	return entries
+}
+
+// isServer tells whether a unit is a server that its certificate stands for.
+func isServer(unit string) bool { return strings.HasPrefix(unit, "sha256:") }
 
 // table gives what was signed for a gateway, and why nothing was.
 func (a *Approval) table(gateway string, p *policy.Policy) (t Table, none string) {
@@ -138,7 +182,7 @@ func (a *Approval) table(gateway string, p *policy.Policy) (t Table, none string
 func moved(m *Machine, i int, e *Entry) string {
 	pt := &m.Points[i]
 	device := "unit"
-	if strings.HasPrefix(pt.Unit+e.Unit, "sha256:") {
+	if isServer(pt.Unit) || isServer(e.Unit) {
 		device = "server certificate"
 	}
 	for _, f := range []struct{ what, now, signed string }{
@@ -209,7 +253,13 @@ func (j *judgement) refuses(i int, d policy.Decision) (why string, label, pass b
 }
 
 func samePayload(a, b Entry) bool {
-	return a.Treatment == b.Treatment && a.Format == b.Format && slices.Equal(a.ReadableBy, b.ReadableBy)
+	return a.Wrap == b.Wrap && sameInside(a, b)
+}
+
+// sameInside compares all but whether the payloads are sealed again.
+func sameInside(a, b Entry) bool {
+	return a.Treatment == b.Treatment && a.Format == b.Format && slices.Equal(a.ReadableBy, b.ReadableBy) &&
+		a.DeviceKey == b.DeviceKey && slices.Equal(a.KeyIDs, b.KeyIDs)
 }
 
 // restrict takes the label or the passthrough from a point; where there is none
@@ -232,7 +282,7 @@ func (j *judgement) restrict(i int, why string, label, pass bool) bool {
 		set(instead)
 	}
 	if pass && pt.Passthrough != "" {
-		pt.Passthrough, pt.ReadableBy = "", nil
+		pt.Passthrough, pt.ReadableBy, pt.Wrap = "", nil, false
 		changed = true
 	}
 	if changed {

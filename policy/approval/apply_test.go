@@ -240,6 +240,11 @@ func drawMachine(t *rapid.T, what string) approval.Machine {
 		if rapid.IntRange(0, 3).Draw(t, what+"passes") == 0 {
 			pt.Policy.Passthrough = one("format", "cose", "jwe", "opaque")
 			pt.Policy.ReadableBy = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", "z"}), 0, 3).Draw(t, what+"readers")
+			pt.Policy.Wrap = rapid.Bool().Draw(t, what+"wrap")
+			pt.DeviceKey = one("key", "", "", "ed25519:a")
+			if rapid.IntRange(0, 3).Draw(t, what+"names") == 0 {
+				pt.KeyIDs = []string{one("key id", "0x01", "0x02")}
+			}
 		}
 		m.Points = append(m.Points, pt)
 	}
@@ -362,6 +367,9 @@ func TestNeverLooserThanSigned(t *testing.T) {
 				require.True(t, same)
 				require.Equal(t, policy.Passed, e.Treatment)
 				require.Equal(t, e.Format, pt.Policy.Passthrough)
+				require.Equal(t, e.Wrap, d.Wrap)
+				require.Equal(t, e.DeviceKey, pt.DeviceKey)
+				require.Equal(t, e.KeyIDs, pt.KeyIDs)
 				for _, r := range pt.Policy.ReadableBy {
 					require.Contains(t, e.ReadableBy, r)
 				}

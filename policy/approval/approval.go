@@ -51,6 +51,7 @@ type Approval struct {
 	LeastTrust int     // the revision of the trust file that it was signed with: it takes effect with no lower one
 	Levels     []Level // in the policy's order: least sensitive first
 	Default    string
+	Events     []string // who can read events; none: they stay at the gateways
 	Accept     []string // formats that pass through
 	IfReadable string
 	Released   []Release
@@ -70,6 +71,7 @@ type Level struct {
 	Connection string // any, authenticated, encrypted
 	To         []string
 	Pad        bool
+	HideNames  bool
 }
 
 // Release lets points of a clear level leave in clear.
@@ -119,7 +121,7 @@ type TrustFile struct {
 func OfPolicy(p *policy.Policy, trust int, tables ...Table) *Approval {
 	a := &Approval{
 		Kind: Policy, Name: p.Name, Revision: p.Revision, File: p.Digest, LeastTrust: trust, Default: p.Default, IfReadable: "seal",
-		Accept: sorted(p.Passthrough.Accept),
+		Events: sorted(p.Events), Accept: sorted(p.Passthrough.Accept),
 		Tables: sortedBy(tables, func(t Table) string { return t.Gateway }),
 	}
 	if p.Passthrough.IfReadable == policy.HoldReadable {
@@ -127,7 +129,7 @@ func OfPolicy(p *policy.Policy, trust int, tables ...Table) *Approval {
 	}
 	for i := range p.Levels {
 		l := &p.Levels[i]
-		a.Levels = append(a.Levels, Level{l.Name, send(l.Send), l.Connection.String(), sorted(l.To), l.Pad})
+		a.Levels = append(a.Levels, Level{l.Name, send(l.Send), l.Connection.String(), sorted(l.To), l.Pad, l.HideNames})
 	}
 	for _, r := range p.Released {
 		a.Released = append(a.Released, Release{words(r.Points), r.Why})
@@ -229,9 +231,15 @@ func (a *Approval) writePolicy(w *writer) {
 		if l.Pad {
 			words = append(words, "pad=yes")
 		}
+		if l.HideNames {
+			words = append(words, "hide=names")
+		}
 		w.line(words...)
 	}
 	w.line("default", plain(a.Default))
+	if len(a.Events) > 0 {
+		w.line("events", list("to", a.Events))
+	}
 	if len(a.Accept) > 0 {
 		w.line("passthrough", list("accept", a.Accept), attr("if-readable", a.IfReadable))
 	}

@@ -89,12 +89,12 @@ func press3() approval.Machine {
 	return approval.Machine{
 		Name: "press-3", Endpoint: "tcp://10.20.3.13:502",
 		Points: []approval.Point{
-			{policy.Point{Name: "state", Label: "public", Where: "press-3.yaml:26", Address: "holding/120"}, "1", "holding/120", "uint16"},
-			{policy.Point{Name: "ram-force", Label: "restricted", Where: "press-3.yaml:22", Address: "holding/100"}, "1", "holding/100", "float32"},
-			{policy.Point{Name: "oil-level", Label: "internal", Where: "press-3.yaml:24", Address: "input/13"}, "1", "input/13", "int16"},
-			{policy.Point{Name: "unlabelled", Where: "press-3.yaml:30", Address: "holding/300"}, "1", "holding/300", "int16"},
-			{policy.Point{Name: "recipe-step", Label: "internal", Where: "press-3.yaml:31", Address: "holding/301"}, "1", "holding/301", "int16"},
-			{policy.Point{Name: "torque-log", Label: "restricted", Where: "press-3.yaml:36", Address: "holding/500", Passthrough: "cose", ReadableBy: []string{"process-engineering"}}, "1", "holding/500", "bytes[240]"},
+			{Policy: policy.Point{Name: "state", Label: "public", Where: "press-3.yaml:26", Address: "holding/120"}, Unit: "1", Address: "holding/120", Type: "uint16"},
+			{Policy: policy.Point{Name: "ram-force", Label: "restricted", Where: "press-3.yaml:22", Address: "holding/100"}, Unit: "1", Address: "holding/100", Type: "float32"},
+			{Policy: policy.Point{Name: "oil-level", Label: "internal", Where: "press-3.yaml:24", Address: "input/13"}, Unit: "1", Address: "input/13", Type: "int16"},
+			{Policy: policy.Point{Name: "unlabelled", Where: "press-3.yaml:30", Address: "holding/300"}, Unit: "1", Address: "holding/300", Type: "int16"},
+			{Policy: policy.Point{Name: "recipe-step", Label: "internal", Where: "press-3.yaml:31", Address: "holding/301"}, Unit: "1", Address: "holding/301", Type: "int16"},
+			{Policy: policy.Point{Name: "torque-log", Label: "restricted", Where: "press-3.yaml:36", Address: "holding/500", Passthrough: "cose", ReadableBy: []string{"process-engineering"}}, Unit: "1", Address: "holding/500", Type: "bytes[240]"},
 		},
 	}
 }

@@ -34,6 +34,7 @@ func Diff(old, next *Approval) []Change {
 		d.raises()
 		d.exceptions()
 		d.passthrough()
+		d.events()
 		d.rest()
 	case Trust:
 		d.gateways()
@@ -85,13 +86,30 @@ func (a *Approval) leaves(e *Entry) string {
 	case policy.Clear:
 		return "in CLEAR"
 	case policy.Passed:
-		return "as the device encrypted it (" + plain(e.Format) + ", for " + people(e.ReadableBy) + ")"
+		l, _ := a.level(e.Level)
+		return e.encrypted(l)
 	case policy.Withheld:
 		return "not at all"
 	default:
 		l, _ := a.level(e.Level)
 		return "sealed for " + people(l.To)
 	}
+}
+
+// encrypted says what a payload is that the device encrypted.
+func (e *Entry) encrypted(l Level) string {
+	s := "as the device encrypted it (" + plain(e.Format) + ", for " + people(e.ReadableBy)
+	if e.DeviceKey != "" {
+		s += ", signed with " + plain(e.DeviceKey)
+	}
+	if len(e.KeyIDs) > 0 {
+		s += ", with the key " + or(e.KeyIDs)
+	}
+	s += ")"
+	if e.Wrap {
+		s += ", sealed again for " + people(l.To)
+	}
+	return s
 }
 
 // unlabelled says the same of a point that nobody labelled.

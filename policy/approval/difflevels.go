@@ -61,6 +61,12 @@ func (d *differ) level(what string, o, l Level) {
 	case l.Pad && !o.Pad:
 		d.same("%s: sizes will be hidden", what)
 	}
+	switch {
+	case o.HideNames && !l.HideNames:
+		d.looser("%s: names of points will no longer be hidden", what)
+	case l.HideNames && !o.HideNames:
+		d.same("%s: names of points will be hidden", what)
+	}
 }
 
 func asked(grade string) string {
@@ -203,6 +209,19 @@ func (e Exception) allows() string {
 		return points + " may be read over a connection that is not " + grade
 	}
 	return points + ": " + e.Allow
+}
+
+// events compares who can read what gateways say of themselves.
+func (d *differ) events() {
+	if added := without(d.next.Events, d.old.Events); len(added) > 0 {
+		d.looser("events: %s can read them from now on", and(added))
+	}
+	switch gone := without(d.old.Events, d.next.Events); {
+	case len(gone) > 0 && len(d.next.Events) == 0:
+		d.same("events: they stay at the gateways from now on (were read by %s)", and(gone))
+	case len(gone) > 0:
+		d.same("events: %s can no longer read them", and(gone))
+	}
 }
 
 // passthrough compares what devices may encrypt themselves.

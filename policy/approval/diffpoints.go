@@ -81,6 +81,8 @@ func (d *differ) opens(now, was *Entry) bool {
 		return true
 	case now.Treatment != policy.Clear && was.Treatment == policy.Clear:
 		return false
+	case now.Wrap && !was.Wrap && now.Level == was.Level && sameInside(*now, *was):
+		return false
 	case now.Treatment == policy.Passed, d.next.rank(now.Level) < d.next.rank(was.Level) && was.Treatment != policy.Passed:
 		return true
 	case was.Treatment == policy.Passed:

@@ -108,6 +108,9 @@ func (a *Approval) readPolicy(r *reader) {
 		if r.has("pad") {
 			l.Pad = r.choice(r.attr("pad"), "yes") == "yes"
 		}
+		if r.has("hide") {
+			l.HideNames = r.choice(r.attr("hide"), "names") == "names"
+		}
 		if known[l.Name] {
 			r.fail("this level is there twice")
 		}
@@ -121,6 +124,10 @@ func (a *Approval) readPolicy(r *reader) {
 		r.fail("the default level is not one of the levels")
 	}
 	r.end()
+	if r.at("events") {
+		a.Events = r.list("to", isName)
+		r.end()
+	}
 	a.IfReadable = "seal"
 	if r.at("passthrough") {
 		a.Accept = r.list("accept", isName)
@@ -170,6 +177,15 @@ func (t *Table) read(r *reader, levels map[string]bool) {
 		e.Endpoint, e.Unit, e.Address, e.Type = r.attr("endpoint"), r.attr("unit"), r.attr("address"), r.attr("type")
 		if e.Treatment == policy.Passed {
 			e.Format, e.ReadableBy = r.attr("format"), r.list("readable-by", isName)
+			if r.has("device-key") {
+				e.DeviceKey = r.attr("device-key")
+			}
+			if r.has("key-ids") {
+				e.KeyIDs = r.list("key-ids", isKeyID)
+			}
+			if r.has("wrap") {
+				e.Wrap = r.choice(r.attr("wrap"), "yes") == "yes"
+			}
 		}
 		if n := len(t.Entries); n > 0 && compare(t.Entries[n-1], e) >= 0 {
 			r.fail("this point is there twice, or not in its order")
@@ -227,6 +243,12 @@ func digest(s string) ([]byte, bool) {
 }
 
 func isDigest(s string) bool { _, ok := digest(s); return ok }
+
+func isKeyID(s string) bool {
+	digits, ok := strings.CutPrefix(s, "0x")
+	_, err := hex.DecodeString(digits)
+	return ok && err == nil && digits != ""
+}
 
 func isKey(s string) bool {
 	b, err := base64.StdEncoding.Strict().DecodeString(s)

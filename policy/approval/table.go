@@ -14,6 +14,10 @@ type Machine struct {
 	Name     string
 	Endpoint string // where it is reached, written in one way: "tcp://10.20.3.13:502"
 	Points   []Point
+	// Parts says what an address and a type of this machine's protocol read: the
+	// parts that another point may read too, and which bit of them, where it is
+	// but one. Nil: nothing but the address itself.
+	Parts func(address, typ string) (parts []string, bit string)
 }
 
 // Point is one point of a machine's file.
@@ -25,6 +29,11 @@ type Point struct {
 	// is read ("uint16", "bytes[240] changes-with holding/499"). Address may be
 	// more exact than Policy.Address, which only groups.
 	Unit, Address, Type string
+	// What its payloads are to be, beyond the format, where the device encrypts
+	// them: the key that signs them ("ed25519:BASE64"; empty: none is known) and
+	// the names of the keys that they are encrypted with ("0x6b31"; none: any).
+	DeviceKey string
+	KeyIDs    []string
 }
 
 // Entry is one point that leaves otherwise than one that nobody labelled.
@@ -35,6 +44,9 @@ type Entry struct {
 	Endpoint, Unit, Address, Type string
 	Format                        string   // of passthrough
 	ReadableBy                    []string // of passthrough, sorted
+	DeviceKey                     string   // of passthrough; empty: signatures are not looked at
+	KeyIDs                        []string // of passthrough, sorted; none: any key
+	Wrap                          bool     // of passthrough: sealed again
 }
 
 // Table lists what a gateway does not send as a point that nobody labelled: the
@@ -71,6 +83,15 @@ func (t Table) write(w *writer) {
 		}
 		if e.Treatment == policy.Passed {
 			words = append(words, attr("format", e.Format), list("readable-by", e.ReadableBy))
+			if e.DeviceKey != "" {
+				words = append(words, attr("device-key", e.DeviceKey))
+			}
+			if len(e.KeyIDs) > 0 {
+				words = append(words, list("key-ids", e.KeyIDs))
+			}
+			if e.Wrap {
+				words = append(words, "wrap=yes")
+			}
 		}
 		w.line(words...)
 	}
@@ -78,6 +99,13 @@ func (t Table) write(w *writer) {
 
 func compare(a, b Entry) int {
 	return cmp.Or(cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Point, b.Point))
+}
+
+// Has tells whether a point of a machine is in the table, read from where that
+// says.
+func (t Table) Has(m *Machine, i int) bool {
+	e, ok := t.find(m.Name, m.Points[i].Policy.Name)
+	return ok && moved(m, i, &e) == ""
 }
 
 // find gives the entry of a point.
@@ -96,10 +124,8 @@ func entry(m *Machine, i int, d policy.Decision) Entry {
 		Endpoint: m.Endpoint, Unit: pt.Unit, Address: pt.Address, Type: pt.Type,
 	}
 	if d.Treatment == policy.Passed {
-		e.Format = pt.Policy.Passthrough
-		e.ReadableBy = slices.Clone(pt.Policy.ReadableBy)
-		slices.Sort(e.ReadableBy)
-		e.ReadableBy = slices.Compact(e.ReadableBy)
+		e.Format, e.ReadableBy = pt.Policy.Passthrough, sorted(pt.Policy.ReadableBy)
+		e.DeviceKey, e.KeyIDs, e.Wrap = pt.DeviceKey, sorted(pt.KeyIDs), d.Wrap
 	}
 	return e
 }
