@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,63 +18,113 @@ import (
 	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
+// checking is one run of check.
+type checking struct {
+	file    string
+	format  string
+	asJSON  bool
+	online  bool
+	timeout time.Duration
+}
+
 func checkCommand() *cobra.Command {
-	var file string
-	var asJSON bool
+	var k checking
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check the configuration: every problem with file, line, column and what to write instead",
 		Long: `Check reads the gateway file and everything it names, without connecting to anything. In the gateway's
 state folder it finds who has to approve, and whether the keys and credentials are there that the files name;
 without it, as on an engineer's machine, signatures and secrets are not looked at.
-Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could not be read.`,
+
+With --online it connects to the machines and the uplinks as well: it reads each point once, compares what was
+negotiated with what the levels ask for, and looks how the stream upstream is configured. It only reads: it writes to
+no machine and publishes nothing.
+
+Exit codes: 0 fine (there may be notes), 1 problems, 2 the gateway file could not be read, or something else could not
+be looked at.`,
 		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := load(file, nil)
-			if err != nil {
+			if err := k.understand(c); err != nil {
 				return noLook(err)
 			}
-			config, problems := l.config, l.problems
-			if config != nil && !l.pinned {
-				problems = append(problems, configs.Problem{
-					File: file, Note: true, What: "signatures are not looked at: no approvers are pinned in the state folder",
-					Instead: "on the gateway: fieldseal keys init --approver KEY",
-				})
-				problems = append(problems, unsigned(config)...)
-			}
-			if config != nil {
-				problems = append(problems, l.secrets(file)...)
-			}
-			if err := report(c.OutOrStdout(), problems, asJSON); err != nil {
-				return err
-			}
-			bad := 0
-			for _, p := range problems {
-				if !p.Note {
-					bad++
-				}
-			}
-			switch {
-			case unreadable(problems, file):
-				return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", configs.Printable(file)))
-			case bad > 0:
-				return &exitError{exitProblems, errors.New(count(bad, "problem"))}
-			}
-			if !asJSON {
-				points := 0
-				for i := range config.Machines {
-					points += len(config.Machines[i].Points)
-				}
-				_, err := fmt.Fprintf(c.OutOrStdout(), "%s: fine: %s, %s, policy %s revision %d\n",
-					configs.Printable(file), count(len(config.Machines), "machine"), count(points, "point"), config.Policy.Name, config.Policy.Revision)
-				return err
-			}
-			return nil
+			return k.run(c)
 		},
 	}
-	configFlag(c, &file)
-	c.Flags().BoolVar(&asJSON, "json", false, "print the problems as a JSON array")
+	configFlag(c, &k.file)
+	f := c.Flags()
+	f.StringVar(&k.format, "format", formatText, "how to print it: text, json, or github for annotations in a GitHub workflow")
+	f.BoolVar(&k.asJSON, "json", false, "print the problems as a JSON array: --format json")
+	f.BoolVar(&k.online, "online", false, "connect to machines and uplinks too, read only")
+	f.DurationVar(&k.timeout, "timeout", 15*time.Second, "with --online: how long it may take at most")
 	return c
+}
+
+func (k *checking) understand(c *cobra.Command) error {
+	if k.asJSON {
+		if c.Flags().Changed("format") && k.format != formatJSON {
+			return fmt.Errorf("--json and --format %s are there both; write one of them", k.format)
+		}
+		k.format = formatJSON
+	}
+	if !slices.Contains([]string{formatText, formatJSON, formatGitHub}, k.format) {
+		return fmt.Errorf("there is no format %q; write text, json or github", k.format)
+	}
+	if k.timeout <= 0 {
+		return errors.New("--timeout has to be longer than nothing; leave it out for 15s")
+	}
+	return nil
+}
+
+func (k *checking) run(c *cobra.Command) error {
+	l, err := load(k.file, nil)
+	if err != nil {
+		return noLook(err)
+	}
+	config, problems, notSeen := l.config, l.problems, 0
+	if config != nil && !l.pinned {
+		problems = append(problems, configs.Problem{
+			File: k.file, Note: true, What: "signatures are not looked at: no approvers are pinned in the state folder",
+			Instead: "on the gateway: fieldseal keys init --approver KEY",
+		})
+		problems = append(problems, unsigned(config)...)
+	}
+	if config != nil {
+		problems = append(problems, l.secrets(k.file)...)
+	}
+	if config != nil && k.online {
+		o := online{config: config, file: k.file, timeout: k.timeout}
+		if l.keysErr == nil {
+			o.keys = l.keys
+		}
+		o.look(c.Context())
+		problems, notSeen = append(problems, o.found...), o.notSeen
+	}
+	if err := reportAs(c.OutOrStdout(), problems, k.format); err != nil {
+		return err
+	}
+	bad := 0
+	for _, p := range problems {
+		if !p.Note {
+			bad++
+		}
+	}
+	switch {
+	case unreadable(problems, k.file):
+		return noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", configs.Printable(k.file)))
+	case bad > 0:
+		return &exitError{exitProblems, errors.New(count(bad, "problem"))}
+	case notSeen > 0:
+		return noLook(fmt.Errorf("no problem, but %s could not be looked at", count(notSeen, "thing")))
+	case k.format != formatText:
+		return nil
+	}
+	points := 0
+	for i := range config.Machines {
+		points += len(config.Machines[i].Points)
+	}
+	_, err = fmt.Fprintf(c.OutOrStdout(), "%s: fine: %s, %s, policy %s revision %d\n",
+		configs.Printable(k.file), count(len(config.Machines), "machine"), count(points, "point"), config.Policy.Name, config.Policy.Revision)
+	return err
 }
 
 // unsigned notes where the notes beside policy and trust file do not say what a
@@ -166,17 +216,7 @@ func unreadable(problems []configs.Problem, file string) bool {
 
 func report(w io.Writer, problems []configs.Problem, asJSON bool) error {
 	if asJSON {
-		if problems == nil {
-			problems = []configs.Problem{}
-		}
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		return e.Encode(problems)
+		return reportAs(w, problems, formatJSON)
 	}
-	for _, p := range problems {
-		if _, err := fmt.Fprintln(w, p.String()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return reportAs(w, problems, formatText)
 }

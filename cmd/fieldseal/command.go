@@ -56,7 +56,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetErr(stderr)
 	understood := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }
-	root.AddCommand(runCommand(), checkCommand(), policyCommand(), keysCommand(), openCommand(), statusCommand(), versionCommand())
+	root.AddCommand(runCommand(), checkCommand(), planCommand(), fmtCommand(), schemaCommand(), policyCommand(), keysCommand(), openCommand(), hubCommand(), statusCommand(), versionCommand())
 
 	c, err := unknownCommand(root, args)
 	if err == nil {

@@ -84,7 +84,7 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 		return errors.Join(err, g.Close())
 	}
 	defer closeListeners()
-	defer ignoreHangup(logger)()
+	defer (&reloader{g, file, stderr, logger}).start(config.Folders)()
 	logger.Info("running", "gateway", config.Gateway, "machines", len(config.Machines), "policy", config.Policy.Name, "revision", config.Policy.Revision)
 	return g.Run(ctx, secondSignal(ctx))
 }
@@ -92,28 +92,6 @@ func runGateway(ctx context.Context, file string, stderr io.Writer) error {
 // leftOut gives the problems of the machines that a start leaves out.
 func leftOut(problems []configs.Problem) []configs.Problem {
 	return slices.DeleteFunc(slices.Clone(problems), func(p configs.Problem) bool { return !p.LeavesOut() })
-}
-
-// ignoreHangup says that there is no reload yet, where the system's answer to
-// SIGHUP would be to end the process.
-func ignoreHangup(logger *slog.Logger) (stop func()) {
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-hangups:
-				logger.Warn("SIGHUP has no effect: this version reads its configuration at a start only")
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() {
-		signal.Stop(hangups)
-		close(done)
-	}
 }
 
 // secondSignal closes what it gives at the first signal after ctx has ended.

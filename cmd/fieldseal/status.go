@@ -106,8 +106,18 @@ func printGateway(w io.Writer, s *status.Gateway) error {
 	p("gateway", "%s, version %s, start %d, up %s", s.Gateway, s.Version, s.Start, s.Time.Sub(s.Started).Round(time.Second))
 	p("policy", "%s, revision %d%s", s.Policy.Name, s.Policy.Revision, approvedBy(s.Policy.ApprovedBy))
 	p("trust", "revision %d%s", s.Trust.Revision, approvedBy(s.Trust.ApprovedBy))
+	if s.Clock.Why != "" {
+		p("CLOCK", "%s: %s", s.Clock.How, s.Clock.Why)
+	}
 	for _, r := range s.Refused {
 		p("REFUSED", "%s: %s", r.File, r.Problem)
+	}
+	switch r := s.Reload; {
+	case r.Time.IsZero():
+	case r.Refused != "":
+		p("NOT RELOADED", "%s ago, and the running configuration stays: %s", s.Time.Sub(r.Time).Round(time.Second), r.Refused)
+	case len(r.Changes) > 0:
+		p("reloaded", "%s ago: %s", s.Time.Sub(r.Time).Round(time.Second), strings.Join(r.Changes, "; "))
 	}
 	for _, u := range s.Uplinks {
 		p("uplink", "%s: %s, %s stored upstream%s%s", u.Name, u.State, count(u.Messages, "message"), ago(", last %s ago", s.Time, u.LastStored), reason(u.Error))
@@ -123,7 +133,9 @@ func printGateway(w io.Writer, s *status.Gateway) error {
 	}
 	for _, e := range s.Exceptions {
 		state := "until " + e.Until.Add(-time.Second).Format(time.DateOnly)
-		if e.Over {
+		if e.Over && !s.Clock.Trusted {
+			state += ", DOES NOT COUNT while the clock is not trusted"
+		} else if e.Over {
 			state = "PAST ITS DAY, its points stop"
 		}
 		p("exception", "%s (%s), %s: %s", e.Allow, e.Where, state, e.Why)

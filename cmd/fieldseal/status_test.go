@@ -16,6 +16,7 @@ func TestPrintStatus(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	s := status.Gateway{
 		Gateway: "gw-1", Version: "v0.1.0", Start: 7, Time: now, Started: now.Add(-90 * time.Minute),
+		Clock:      status.Clock{Trusted: true, How: "plausible", Why: "it has been later already"},
 		Policy:     status.Policy{Name: "plant", Revision: 17, ApprovedBy: []string{"anna", "ben"}},
 		Trust:      status.Trust{Revision: 4, ApprovedBy: []string{"anna"}},
 		Refused:    []status.Refused{{File: "policy", Problem: "policy.yaml:4:11: a newer one was accepted already"}},
@@ -49,6 +50,7 @@ func TestPrintStatus(t *testing.T) {
 	require.Equal(t, `gateway    gw-1, version v0.1.0, start 7, up 1h30m0s
 policy     plant, revision 17, approved by anna and ben
 trust      revision 4, approved by anna
+CLOCK      plausible: it has been later already
 REFUSED    policy: policy.yaml:4:11: a newer one was accepted already
 uplink     plant-nats: connecting, 1 message stored upstream, last 2m0s ago: connection refused
 outbox     waiting: 12 messages, 3.0 KiB, oldest 1m0s ago; 2 given up

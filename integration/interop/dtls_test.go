@@ -19,9 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fieldseal/fieldseal/adapters/dtls"
-	"github.com/fieldseal/fieldseal/adapters/nats"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
-	"github.com/fieldseal/fieldseal/bridge/hub"
 	"github.com/fieldseal/fieldseal/integration/impair/authority"
 )
 
@@ -74,22 +72,26 @@ func (p *dtlsPlant) issue(a *authority.Authority, name string, change func(*x509
 	return c, []string{"-cert", p.path(file + ".pem"), "-key", p.path(file + "-key.pem")}
 }
 
-// TestOpenSSLAgainstHub: OpenSSL's client gets into our hub with a certificate
-// of the authority, and with no other.
+// pair makes a certificate of the authority, and gives its files.
+func (p *dtlsPlant) pair(name string, change func(*x509.Certificate)) Pair {
+	p.t.Helper()
+	_, options := p.issue(p.Authority, name, change)
+	return Pair{Cert: options[1], Key: options[3]}
+}
+
+// TestOpenSSLAgainstHub: OpenSSL's client gets into a fieldseal hub with a
+// certificate of the authority, and with no other.
 func TestOpenSSLAgainstHub(t *testing.T) {
 	p := newDTLSPlant(t)
-	certificate, _ := p.issue(p.Authority, "hub", authority.Hub)
+	hubFiles := p.pair("hub", authority.Hub)
 	stranger, err := authority.New("another")
 	require.NoError(t, err)
 	revoked, revokedFiles := p.issue(p.Authority, "gw-1", authority.Gateway)
 	p.revoke(revoked)
-	h, err := hub.New(hub.Config{
-		Listen: "127.0.0.1:0", Certificate: certificate, Authorities: p.path("ca.pem"), Revoked: p.path("crl.pem"),
-		NATS:     nats.Config{Prefix: "plant", Stream: "PLANT"},
-		Upstream: func(string) (hub.Upstream, error) { return nil, nil },
+	h := startHub(t, hubOptions{
+		dir: filepath.Join(p.folder, "hub"), trust: p.path("ca.pem"), revoked: p.path("crl.pem"), server: hubFiles,
+		servers: "tls://127.0.0.1:1", client: NewCerts(t, filepath.Join(p.folder, "nats")), // nobody publishes here
 	})
-	require.NoError(t, err)
-	defer h.Close()
 	_, right := p.issue(p.Authority, "gw-1", authority.Gateway)
 	_, wrong := p.issue(stranger, "gw-1", authority.Gateway)
 	_, expired := p.issue(p.Authority, "gw-1", authority.Expired)
@@ -112,7 +114,7 @@ func TestOpenSSLAgainstHub(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), dtlsTime)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, "openssl", append([]string{
-				"s_client", "-dtls1_2", "-connect", h.Addr().String(), "-CAfile", p.path("ca.pem"), "-verify_return_error",
+				"s_client", "-dtls1_2", "-connect", h.address, "-CAfile", p.path("ca.pem"), "-verify_return_error",
 			}, c.options...)...)
 			said, err := cmd.CombinedOutput()
 			if c.want == "" {
@@ -125,6 +127,10 @@ func TestOpenSSLAgainstHub(t *testing.T) {
 			require.Error(t, err, "%s", said)
 			assert.Contains(t, strings.ToLower(string(said)), c.want)
 		})
+	}
+	// The hub's log says why, for each.
+	for _, why := range []string{"unknown authority", "has expired", "is revoked", "names no gateway"} {
+		h.p.line(t, why)
 	}
 	version, err := exec.CommandContext(t.Context(), "openssl", "version").Output()
 	require.NoError(t, err)

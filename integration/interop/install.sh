@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 exec </dev/null
 
-packages=(gcc libc6-dev libmodbus-dev make openssl pkg-config podman python3 python3-cryptography runc tcpdump)
+packages=(gcc libc6-dev libcoap3-bin libmodbus-dev make openssl pkg-config podman python3 python3-cryptography runc tcpdump)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 
@@ -29,7 +29,7 @@ fi
 
 # npm leaves its own record of what it installed; it is older than the lock
 # only where the lock changed since.
-for folder in nodeopcua ../../docs/openers/javascript; do
+for folder in nodeopcua yamlls ../../docs/openers/javascript; do
 	if ! [ "$folder/node_modules/.package-lock.json" -nt "$folder/package-lock.json" ]; then
 		(cd "$folder" && npm ci --no-audit --no-fund --ignore-scripts)
 	fi

@@ -13,7 +13,7 @@ import (
 )
 
 // wanted are the peers that a whole run has to have met.
-var wanted = []string{"libmodbus", "nats-server", "node opener", "node-opcua", "openssl", "podman", "python opener", "tcpdump", "usrsctp"}
+var wanted = []string{"libcoap", "libmodbus", "nats-server", "node opener", "node-opcua", "openssl", "podman", "python opener", "tcpdump", "usrsctp"}
 
 // peers knows which peers ran in this test process, and keeps the programs that
 // were built for it.
