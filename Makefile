@@ -27,8 +27,8 @@ PODMAN_FLAGS = --format $(IMAGE_FORMAT) --layers=false --timestamp $(SOURCE_DATE
 
 all: build
 
-demo: ## a simulated plant, a gateway and a consumer in one process
-	$(GO) run ./cmd/demo
+demo: ## a simulated plant, a gateway and a consumer in one process; DEMO="-uplink dtls" over a hub
+	$(GO) run ./cmd/demo $(DEMO)
 
 build: ## the program, without cgo, the same bytes for the same source
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/fieldseal ./cmd/fieldseal

@@ -17,7 +17,7 @@ import (
 
 var (
 	// header is the first line of a configuration file, or of a block of one.
-	header = regexp.MustCompile(`^fieldseal: *(gateway|policy|trust|machines?|template)/v1( +#.*)?$`)
+	header = regexp.MustCompile(`^fieldseal: *(gateway|policy|trust|machines?|template|hub)/v1( +#.*)?$`)
 	// fence opens or closes a block of code: indentation, marks, info string.
 	fence = regexp.MustCompile("^([ >]*)(```+|~~~+) *([^`]*)$")
 	// code is a span of code within a line.

@@ -75,8 +75,9 @@ type ListenStats struct {
 
 // Listener accepts gateways. Its methods may be called concurrently.
 type Listener struct {
-	cfg ListenConfig
-	mux *mux
+	cfg         ListenConfig
+	certificate atomic.Pointer[tls.Certificate]
+	mux         *mux
 
 	ctx    context.Context //nolint:containedctx // the life of the listener, which its goroutines share
 	cancel context.CancelFunc
@@ -112,6 +113,7 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 	}
 	_ = socket.SetReadBuffer(socketBuffer) // the kernel gives what it has
 	l := &Listener{cfg: cfg, ready: make(chan *Peer)}
+	l.certificate.Store(&cfg.Certificate)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.mux = newMux(socket, cfg.Limits, func(p *path) { l.wg.Go(func() { l.welcome(p) }) })
 	l.wg.Go(l.mux.run)
@@ -133,6 +135,15 @@ func checkCertificate(c *tls.Certificate) error {
 	if _, ok := c.Leaf.PublicKey.(*ecdsa.PublicKey); !ok {
 		return fmt.Errorf("its key is %s; DTLS takes ECDSA only", c.Leaf.PublicKeyAlgorithm)
 	}
+	return nil
+}
+
+// Renew takes another certificate into use, for handshakes from now on.
+func (l *Listener) Renew(certificate tls.Certificate) error {
+	if err := checkCertificate(&certificate); err != nil {
+		return fmt.Errorf("the hub's certificate: %w", err)
+	}
+	l.certificate.Store(&certificate)
 	return nil
 }
 
@@ -204,7 +215,7 @@ func (l *Listener) handshake(ctx context.Context, p *path) (*Peer, error) {
 		options = append(options, o)
 	}
 	options = append(options,
-		dtls.WithCertificates(l.cfg.Certificate),
+		dtls.WithCertificates(*l.certificate.Load()),
 		dtls.WithClientAuth(dtls.RequireAndVerifyClientCert),
 		dtls.WithClientCAs(l.cfg.Authorities()),
 		dtls.WithVerifyPeerCertificate(func(_ [][]byte, chains [][]*x509.Certificate) error {
@@ -251,7 +262,7 @@ func (l *Listener) handshake(ctx context.Context, p *path) (*Peer, error) {
 
 // open sets up SCTP and reads the hello.
 func (p *Peer) open(conn *dtls.Conn) error {
-	shared := associationOptions(conn, defaultMinCwnd, time.Second)
+	shared := associationOptions(&gathered{Conn: conn}, defaultMinCwnd, time.Second)
 	options := make([]sctp.ServerOption, len(shared))
 	for i, o := range shared {
 		options[i] = o

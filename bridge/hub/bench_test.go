@@ -137,6 +137,8 @@ func BenchmarkBadNetworks(b *testing.B) {
 		{"chaos", impair.Rule{Loss: 0.1, Duplicate: 0.1, Reorder: 0.2, ReorderBy: 2 * time.Millisecond}, 0},
 		{"50ms,loss=1", impair.Rule{Delay: 25 * time.Millisecond, Loss: 0.01}, 0},
 		{"50ms,loss=5", impair.Rule{Delay: 25 * time.Millisecond, Loss: 0.05}, 0},
+		{"600ms", impair.Rule{Delay: 300 * time.Millisecond}, 0},
+		{"600ms,loss=1", impair.Rule{Delay: 300 * time.Millisecond, Loss: 0.01}, 0},
 		{"50ms,loss=1,cwnd=64k", impair.Rule{Delay: 25 * time.Millisecond, Loss: 0.01}, 64 << 10},
 		{"50ms,loss=1,cwnd=256k", impair.Rule{Delay: 25 * time.Millisecond, Loss: 0.01}, 256 << 10},
 		{"1Mbit,cwnd=64k", impair.Rule{Delay: 25 * time.Millisecond, Bandwidth: 128 << 10}, 64 << 10},

@@ -84,7 +84,7 @@ func (p *plant) config() Config {
 	require.NoError(p.t, err)
 	return Config{
 		Listen: "127.0.0.1:0", Certificate: p.issue("hub", authority.Hub),
-		Authorities: p.file("authorities.pem"), Revoked: p.file("revoked.pem"),
+		Authorities: p.file("authorities.pem"), Revoked: []string{p.file("revoked.pem")},
 		NATS: nats.Config{Servers: []string{p.server.URL()}, Stream: stream, Prefix: prefix, TLS: client},
 	}
 }
@@ -123,11 +123,22 @@ func (p *plant) uplink(gateway string, servers ...string) *dtls.Uplink {
 	return p.uplinkWith(gateway, p.issue(gateway, authority.Gateway), servers...)
 }
 
+// trusting is uplink for a gateway that trusts another authority.
+func (p *plant) trusting(a *authority.Authority, gateway string, servers ...string) *dtls.Uplink {
+	p.t.Helper()
+	return p.connect(a, gateway, p.issue(gateway, authority.Gateway), servers...)
+}
+
 func (p *plant) uplinkWith(gateway string, certificate tls.Certificate, servers ...string) *dtls.Uplink {
+	p.t.Helper()
+	return p.connect(p.authority, gateway, certificate, servers...)
+}
+
+func (p *plant) connect(a *authority.Authority, gateway string, certificate tls.Certificate, servers ...string) *dtls.Uplink {
 	p.t.Helper()
 	u, err := dtls.New(dtls.Config{
 		Servers: servers, Gateway: gateway,
-		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: p.authority.Pool(), Certificates: []tls.Certificate{certificate}},
+		TLS: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: a.Pool(), Certificates: []tls.Certificate{certificate}},
 	})
 	require.NoError(p.t, err)
 	p.t.Cleanup(func() { require.NoError(p.t, u.Close()) })

@@ -71,7 +71,7 @@ type Config struct {
 	Listen      string          // host:port for UDP; port 0 takes a free one
 	Certificate tls.Certificate // the hub's, ECDSA, for the names that gateways connect to
 	Authorities string          // PEM file of the authorities that issue the gateways' certificates, or of those themselves where they are self-signed
-	Revoked     string          // file of their revocation lists, PEM or DER; may be empty
+	Revoked     []string        // files of their revocation lists, PEM or DER; may be empty
 	// NATS says where to publish; its Gateway is not used. The server must let this
 	// hub's user publish to {prefix}.>.
 	NATS   nats.Config
@@ -79,7 +79,7 @@ type Config struct {
 	Logger *slog.Logger // nil: none
 
 	// Upstream stores the messages of a gateway instead of NATS, which then only
-	// names prefix and stream. It may be nil.
+	// names prefix and stream, and is not looked at. It may be nil.
 	Upstream func(gateway string) (Upstream, error)
 }
 
@@ -88,8 +88,10 @@ type Hub struct {
 	cfg      Config
 	listener *dtls.Listener
 	trust    atomic.Pointer[trust]
+	tls      atomic.Pointer[tls.Config] // for NATS
 	began    time.Time
 	count    counters
+	ready    readiness
 
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]struct{}
@@ -108,11 +110,13 @@ func New(cfg Config) (*Hub, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
+	h := &Hub{began: time.Now(), sessions: make(map[*session]struct{})}
+	h.tls.Store(cfg.NATS.TLS)
 	if cfg.Upstream == nil {
 		upstream := cfg.NATS
 		cfg.Upstream = func(gateway string) (Upstream, error) {
 			c := upstream
-			c.Gateway = gateway
+			c.Gateway, c.TLS = gateway, h.atNATS()
 			return nats.New(c)
 		}
 		probe, err := cfg.Upstream("probe") // checks the configuration, and does not connect
@@ -120,8 +124,9 @@ func New(cfg Config) (*Hub, error) {
 			return nil, err
 		}
 		_ = probe.Close()
+		h.ready.probe = h.askNATS
 	}
-	h := &Hub{cfg: cfg, began: time.Now(), sessions: make(map[*session]struct{})}
+	h.cfg = cfg
 	t, err := loadTrust(nil, cfg.Authorities, cfg.Revoked)
 	if err != nil {
 		return nil, err
@@ -156,6 +161,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	wg.Go(func() { h.watch(ctx) })
+	wg.Go(func() { h.ready.watch(ctx, h.cfg.Logger) })
 	for {
 		peer, err := h.listener.Accept(ctx)
 		if err != nil {
@@ -214,6 +220,34 @@ func (h *Hub) Reload() error {
 		}
 	}
 	return err
+}
+
+// Renew takes other certificates into use: the hub's own for handshakes from now
+// on, and what the hub shows and trusts at NATS for connections from now on. On an
+// error what was in use stays.
+func (h *Hub) Renew(certificate tls.Certificate, atNATS *tls.Config) error {
+	if err := h.listener.Renew(certificate); err != nil {
+		return err
+	}
+	h.tls.Store(atNATS)
+	return nil
+}
+
+// atNATS is the TLS configuration for the connections of one gateway, which may
+// outlive a certificate.
+func (h *Hub) atNATS() *tls.Config {
+	c := h.tls.Load().Clone()
+	if c != nil && len(c.Certificates) > 0 {
+		c.Certificates = nil
+		c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			now := h.tls.Load()
+			if now == nil || len(now.Certificates) == 0 {
+				return nil, errors.New("there is no certificate for NATS any more")
+			}
+			return &now.Certificates[0], nil
+		}
+	}
+	return c
 }
 
 // serve takes one gateway from its hello to its end.

@@ -107,6 +107,7 @@ func (s *session) receive(ctx context.Context) error {
 			return err
 		}
 		s.received.Add(1)
+		s.hub.count.received.Add(1)
 		i := item{number: number, message: m}
 		switch {
 		case err != nil:

@@ -14,7 +14,9 @@ type Status struct {
 	Since    time.Time       `json:"since"`
 	Sessions []SessionStatus `json:"sessions"` // by gateway, oldest first
 	Trust    TrustStatus     `json:"trust"`
+	NotReady string          `json:"not_ready,omitempty"` // why nothing can be stored; see Hub.Ready
 
+	Received   uint64 `json:"received"`   // messages that arrived, whatever became of them
 	Stored     uint64 `json:"stored"`     // messages that the stream acknowledged
 	Refused    uint64 `json:"refused"`    // messages that can never be accepted
 	Impostors  uint64 `json:"impostors"`  // hellos and messages under another gateway's name
@@ -56,7 +58,7 @@ type TrustStatus struct {
 }
 
 type counters struct {
-	stored, refused, impostors, faults, distrusted, superseded, reaped, full atomic.Uint64
+	received, stored, refused, impostors, faults, distrusted, superseded, reaped, full atomic.Uint64
 }
 
 // Status says what goes on.
@@ -64,9 +66,12 @@ func (h *Hub) Status() Status {
 	l, c, t := h.listener.Stats(), &h.count, h.trust.Load()
 	s := Status{
 		Address: h.Addr().String(), Since: h.began,
-		Stored: c.stored.Load(), Refused: c.refused.Load(), Impostors: c.impostors.Load(), Faults: c.faults.Load(),
+		Received: c.received.Load(), Stored: c.stored.Load(), Refused: c.refused.Load(), Impostors: c.impostors.Load(), Faults: c.faults.Load(),
 		Distrusted: c.distrusted.Load(), Superseded: c.superseded.Load(), Reaped: c.reaped.Load(), Full: c.full.Load(),
 		Accepted: l.Accepted, Rejected: l.Rejected, TurnedAway: l.TurnedAway, Evicted: l.Evicted, Dropped: l.Dropped,
+	}
+	if err := h.Ready(); err != nil {
+		s.NotReady = err.Error()
 	}
 	h.mu.Lock()
 	sessions := make([]*session, 0, len(h.sessions))

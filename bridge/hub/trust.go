@@ -16,7 +16,7 @@ import (
 
 // trust says which gateways are let in. It does not change once it is made.
 type trust struct {
-	files       [2][]byte // what it was made from
+	files       [][]byte // what it was made from
 	pool        *x509.CertPool
 	authorities []*x509.Certificate
 	revoked     map[revocation]struct{}
@@ -27,20 +27,20 @@ type trust struct {
 type revocation struct{ issuer, serial string }
 
 // loadTrust reads a PEM file of authorities, or of the gateways' self-signed
-// certificates, and one of revocation lists, PEM or DER, unless revoked is
-// empty. It gives old where neither file has changed.
-func loadTrust(old *trust, authorities, revoked string) (*trust, error) {
+// certificates, and files of revocation lists, PEM or DER. It gives old where no
+// file has changed.
+func loadTrust(old *trust, authorities string, revoked []string) (*trust, error) {
 	t := &trust{pool: x509.NewCertPool(), revoked: make(map[revocation]struct{})}
-	var err error
-	if t.files[0], err = os.ReadFile(authorities); err != nil {
-		return nil, fmt.Errorf("cannot read the authorities of gateways: %w", err)
-	}
-	if revoked != "" {
-		if t.files[1], err = os.ReadFile(revoked); err != nil {
+	for i, path := range append([]string{authorities}, revoked...) {
+		b, err := os.ReadFile(path)
+		if err != nil && i == 0 {
+			return nil, fmt.Errorf("cannot read the authorities of gateways: %w", err)
+		} else if err != nil {
 			return nil, fmt.Errorf("cannot read the revocation lists: %w", err)
 		}
+		t.files = append(t.files, b)
 	}
-	if old != nil && bytes.Equal(old.files[0], t.files[0]) && bytes.Equal(old.files[1], t.files[1]) {
+	if old != nil && slices.EqualFunc(old.files, t.files, bytes.Equal) {
 		return old, nil
 	}
 	for _, der := range blocks(t.files[0], "CERTIFICATE") {
@@ -54,16 +54,15 @@ func loadTrust(old *trust, authorities, revoked string) (*trust, error) {
 	if len(t.authorities) == 0 {
 		return nil, fmt.Errorf("%s has no certificate; it has to be PEM", authorities)
 	}
-	if revoked == "" {
-		return t, nil
-	}
-	lists := blocks(t.files[1], "X509 CRL")
-	if len(lists) == 0 {
-		lists = [][]byte{t.files[1]} // DER
-	}
-	for _, der := range lists {
-		if err := t.addList(der); err != nil {
-			return nil, fmt.Errorf("%s: %w", revoked, err)
+	for i, path := range revoked {
+		lists := blocks(t.files[1+i], "X509 CRL")
+		if len(lists) == 0 {
+			lists = [][]byte{t.files[1+i]} // DER
+		}
+		for _, der := range lists {
+			if err := t.addList(der); err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
 		}
 	}
 	return t, nil

@@ -25,9 +25,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// Over DTLS the line is the same as over NATS.
 func TestDemo(t *testing.T) {
+	for _, uplink := range []string{overNATS, overDTLS} {
+		t.Run(uplink, func(t *testing.T) { demo(t, uplink) })
+	}
+}
+
+func demo(t *testing.T, uplink string) {
+	t.Helper()
 	var out, errs bytes.Buffer
-	require.Zero(t, run(t.Context(), []string{"-for", "3s", "-json"}, &out, &errs), errs.String())
+	require.Zero(t, run(t.Context(), []string{"-for", "3s", "-json", "-uplink", uplink}, &out, &errs), errs.String())
 	require.Equal(t, 1, strings.Count(out.String(), "\n"), "one line")
 	var r map[string]any
 	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
@@ -75,15 +83,19 @@ func TestScanIsNotBlind(t *testing.T) {
 }
 
 func TestServeWritesAFolderToRunFrom(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "plant")
-	p, err := startPlant(dir, flags{machines: 2}, nil)
-	require.NoError(t, err)
-	defer p.close()
-	for _, name := range []string{"gateway.yaml", "policy.yaml", "trust.yaml", "machines/press-2.yaml", "machines/mixer-1.yaml", "keys/historian.pub", "reader.key"} {
-		_, err := os.Stat(filepath.Join(dir, name))
-		require.NoError(t, err)
+	for _, uplink := range []string{overNATS, overDTLS} {
+		t.Run(uplink, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "plant")
+			p, err := startPlant(dir, flags{machines: 2, uplink: uplink}, nil)
+			require.NoError(t, err)
+			defer p.close()
+			for _, name := range []string{"gateway.yaml", "policy.yaml", "trust.yaml", "machines/press-2.yaml", "machines/mixer-1.yaml", "keys/historian.pub", "reader.key"} {
+				_, err := os.Stat(filepath.Join(dir, name))
+				require.NoError(t, err)
+			}
+			out, err := exec.Command("go", "run", "../fieldseal", "check", "-c", filepath.Join(dir, "gateway.yaml")).CombinedOutput()
+			require.NoError(t, err, string(out))
+			require.Contains(t, string(out), "fine: 3 machines")
+		})
 	}
-	out, err := exec.Command("go", "run", "../fieldseal", "check", "-c", filepath.Join(dir, "gateway.yaml")).CombinedOutput()
-	require.NoError(t, err, string(out))
-	require.Contains(t, string(out), "fine: 3 machines")
 }

@@ -8,6 +8,7 @@
 //
 //	go run ./cmd/demo                  for 15 s, for people
 //	go run ./cmd/demo -for 10s -json   the result as one line of JSON
+//	go run ./cmd/demo -uplink dtls     over DTLS to a hub, which stores at the same NATS server
 //	go run ./cmd/demo -serve DIR       the simulated plant alone, with a folder to run a gateway from
 //
 // The exit code is 0 where everything arrived, once, sealed and signed.
@@ -21,6 +22,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -32,7 +34,15 @@ type flags struct {
 	json     bool
 	serve    string
 	machines int
+	uplink   string // one of uplinks
 }
+
+// uplinks are the ways upstream that the demo can show.
+const (
+	overNATS = "nats"
+	overDTLS = "dtls"
+	overBoth = "both"
+)
 
 // mixers is how many OPC UA machines there are.
 func (f flags) mixers() int { return (f.machines + 1) / 2 }
@@ -55,11 +65,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	set.BoolVar(&f.json, "json", false, "print only the result, as one line of JSON")
 	set.StringVar(&f.serve, "serve", "", "run the simulated plant alone, and write a configuration for it into this new folder")
 	set.IntVar(&f.machines, "machines", 3, "how many presses to simulate, which speak Modbus; there are half as many mixers, rounded up, which speak OPC UA")
+	set.StringVar(&f.uplink, "uplink", overNATS, "how the gateway delivers: nats, dtls through a hub in this process, or both, where the hub stands by")
 	if err := set.Parse(args); err != nil {
 		return 2
 	}
 	if f.machines < 1 {
 		fmt.Fprintln(stderr, "demo: -machines is 1 at least")
+		return 2
+	}
+	if !slices.Contains([]string{overNATS, overDTLS, overBoth}, f.uplink) {
+		fmt.Fprintf(stderr, "demo: -uplink %q; write %s, %s or %s\n", f.uplink, overNATS, overDTLS, overBoth)
 		return 2
 	}
 	if f.serve != "" {

@@ -32,6 +32,7 @@ type plant struct {
 	press *sim.Modbus
 	mixer *sim.OPCUA
 	nats  *natstest.Server
+	hub   *runningHub // nil: the gateway delivers to the NATS server
 	keys  *keystore.Store
 }
 
@@ -81,6 +82,9 @@ func (p *plant) canaries() (secret, public [][]byte) {
 // it is written.
 func startPlant(dir string, f flags, edit func(name, text string) string) (p *plant, err error) {
 	p = &plant{dir: dir}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return p, err
+	}
 	record := remembered
 	if f.serve != "" {
 		record = 0 // nobody compares
@@ -103,15 +107,23 @@ func startPlant(dir string, f flags, edit func(name, text string) string) (p *pl
 	if err := p.nats.AddStream(streamName, nil, prefix+".>"); err != nil {
 		return p, err
 	}
+	if f.uplink == overDTLS || f.uplink == overBoth {
+		if p.hub, err = startHub(p); err != nil {
+			return p, err
+		}
+	}
 	if edit == nil {
 		edit = func(_, text string) string { return text }
 	}
-	return p, p.write(edit)
+	return p, p.write(f, edit)
 }
 
 func (p *plant) close() {
 	for _, s := range p.simulators() {
 		s.Stop()
+	}
+	if p.hub != nil {
+		p.hub.stop()
 	}
 	if p.nats != nil {
 		p.nats.Close()
@@ -136,7 +148,7 @@ func (p *plant) path(name ...string) string {
 }
 
 // write makes keys and files.
-func (p *plant) write(edit func(name, text string) string) error {
+func (p *plant) write(f flags, edit func(name, text string) string) error {
 	for _, d := range []string{"state", "machines", "keys"} {
 		if err := os.MkdirAll(p.path(d), 0o700); err != nil {
 			return err
@@ -157,7 +169,7 @@ func (p *plant) write(edit func(name, text string) string) error {
 		return err
 	}
 	files := map[string]string{
-		"gateway.yaml": fmt.Sprintf(gatewayYAML, gatewayName, p.nats.URL(), streamName, prefix),
+		"gateway.yaml": fmt.Sprintf(gatewayYAML, gatewayName, p.uplinks(f.uplink)),
 		"policy.yaml":  fmt.Sprintf(policyYAML, time.Now().AddDate(0, 3, 0).Format(time.DateOnly)),
 		"hub-ca.pem":   string(p.nats.CA.PEM()),
 	}
@@ -229,6 +241,17 @@ func (p *plant) identity() (*envelope.Identity, error) {
 	return envelope.ParseIdentity(b)
 }
 
+// uplinks are the gateway's ways upstream, as its file says them.
+func (p *plant) uplinks(over string) (list string) {
+	if over != overDTLS {
+		list = fmt.Sprintf(natsYAML, p.nats.URL(), streamName, prefix)
+	}
+	if p.hub != nil {
+		list += fmt.Sprintf(dtlsYAML, p.hub.address, streamName, prefix)
+	}
+	return list
+}
+
 // policyYAML's date is filled in: an exception may not be past its day. Only the
 // presses need one: the mixers' connections are encrypted.
 const policyYAML = `fieldseal: policy/v1
@@ -264,15 +287,26 @@ state: state
 keystore: {unlock: "credential:keystore"}
 
 uplinks:
-  - name: plant-nats
+%s
+outbox: {max_size: 64MiB, max_age: 7d, when_full: drop-oldest}
+`
+
+const natsYAML = `  - name: plant-nats
     nats:
       servers: [%q]
       stream: %s
       prefix: %s
       certificate: keystore:uplink
       trust: hub-ca.pem
+`
 
-outbox: {max_size: 64MiB, max_age: 7d, when_full: drop-oldest}
+const dtlsYAML = `  - name: radio
+    dtls:
+      server: %q
+      stream: %s
+      prefix: %s
+      certificate: keystore:uplink
+      trust: hub-ca.pem
 `
 
 const trustYAML = `fieldseal: trust/v1

@@ -60,8 +60,16 @@ func show(ctx context.Context, f flags, view io.Writer, h hooks) (*result, error
 		return nil, err
 	}
 	fmt.Fprintf(view, "%s, a gateway, and NATS with TLS client certificates at %s.\n", f.machinery(), p.nats.URL())
+	if p.hub != nil {
+		how := "The gateway delivers over DTLS to a hub at %s.\n"
+		if f.uplink == overBoth {
+			how = "A hub at %s stands by, over DTLS.\n"
+		}
+		fmt.Fprintf(view, how, p.hub.address)
+	}
 
-	reading, endReading := context.WithCancel(ctx)
+	// What is given out until an interrupt has to arrive too.
+	reading, endReading := context.WithCancel(context.WithoutCancel(ctx))
 	defer endReading()
 	go watch(reading, p, r, view)
 	if f.duration > 0 {
@@ -131,7 +139,10 @@ func startGateway(p *plant, config *configs.Config) (stop func() error, err erro
 	if err != nil {
 		return nil, err
 	}
-	g, err := bridge.New(bridge.Options{Config: config, Keys: keys, Logger: slog.New(slog.NewTextHandler(log, nil)), Version: "demo"})
+	g, err := bridge.New(bridge.Options{
+		Config: config, Keys: keys, Logger: slog.New(slog.NewTextHandler(log, nil)), Version: "demo",
+		Synchronised: func() (bool, error) { return true, nil }, // the plant is simulated, and so is its time server
+	})
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}

@@ -37,7 +37,7 @@ func NewCA(name string) (*CA, error) {
 	template := template(name, Usual)
 	template.IsCA = true
 	template.BasicConstraintsValid = true
-	template.KeyUsage = x509.KeyUsageCertSign
+	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
 	template.ExtKeyUsage = nil
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
@@ -60,6 +60,14 @@ func template(name string, v Validity) *x509.Certificate {
 	}
 }
 
+// named is the template of a certificate whose name counts: a hub takes a
+// gateway's from here, and nobody looks at the common name (RFC 9525).
+func named(name string, v Validity) *x509.Certificate {
+	t := template(name, v)
+	t.DNSNames = []string{name}
+	return t
+}
+
 // Issue makes a key and a certificate for name, which serves for the loopback
 // addresses too.
 func (c *CA) Issue(name string, v Validity) (tls.Certificate, error) {
@@ -67,9 +75,8 @@ func (c *CA) Issue(name string, v Validity) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	template := template(name, v)
+	template := named(name, v)
 	if name == "localhost" {
-		template.DNSNames = []string{name}
 		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, c.certificate, key.Public(), c.key)

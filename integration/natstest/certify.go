@@ -10,7 +10,7 @@ import (
 // Certify makes a certificate for somebody else's key, as a plant's authority
 // answers a request. It gives PEM.
 func (c *CA) Certify(name string, key crypto.PublicKey, v Validity) ([]byte, error) {
-	der, err := x509.CreateCertificate(rand.Reader, template(name, v), c.certificate, key, c.key)
+	der, err := x509.CreateCertificate(rand.Reader, named(name, v), c.certificate, key, c.key)
 	if err != nil {
 		return nil, err
 	}
