@@ -170,27 +170,37 @@ func (l *loaded) secrets(file string) (notes []configs.Problem) {
 			note(file, machine, "keystore:"+name+" is not there: "+err.Error(), instead)
 		}
 	}
+	certificate := func(name string) error { _, err := l.keys.Certificate(name); return err }
 	for i := range l.config.Uplinks {
-		if u := l.config.Uplinks[i].NATS; u != nil {
-			entry(file, "", u.Certificate, func(name string) error { _, err := l.keys.Certificate(name); return err })
+		switch u := &l.config.Uplinks[i]; {
+		case u.NATS != nil:
+			entry(file, "", u.NATS.Certificate, certificate)
+		case u.DTLS != nil:
+			entry(file, "", u.DTLS.Certificate, certificate)
 		}
 	}
 	for i := range l.config.Machines {
 		m := &l.config.Machines[i]
-		if m.OPCUA == nil {
+		credential, what := "", "password"
+		switch {
+		case m.OPCUA != nil:
+			entry(m.File, m.Name, m.OPCUA.Certificate, func(name string) error { _, _, err := l.keys.ClientIdentity(name); return err })
+			credential = m.OPCUA.Credential
+		case m.CoAP != nil:
+			if m.CoAP.Certificate != "" {
+				entry(m.File, m.Name, m.CoAP.Certificate, certificate)
+			}
+			credential, what = m.CoAP.Device.Credential, "device's key"
+		}
+		if credential == "" {
 			continue
 		}
-		entry(m.File, m.Name, m.OPCUA.Certificate, func(name string) error { _, _, err := l.keys.ClientIdentity(name); return err })
-		name := m.OPCUA.Credential
-		if name == "" {
-			continue
-		}
-		switch _, err := keystore.Password(l.state, name); {
+		switch _, err := keystore.Password(l.state, credential); {
 		case errors.Is(err, keystore.ErrNoCredential):
-			note(m.File, m.Name, "credential:"+name+" is not found", "write the password into "+configs.Printable(filepath.Join(l.state, "credentials", name))+
+			note(m.File, m.Name, "credential:"+credential+" is not found", "write the "+what+" into "+configs.Printable(filepath.Join(l.state, "credentials", credential))+
 				", mode 0600, or give it as a credential of the service or the container, which this check may not see")
 		case err != nil:
-			note(m.File, m.Name, "credential:"+name+" cannot be used: "+err.Error(), "mend it before the start: the machine stays down without it")
+			note(m.File, m.Name, "credential:"+credential+" cannot be used: "+err.Error(), "mend it before the start: the machine stays down without it")
 		}
 	}
 	return notes

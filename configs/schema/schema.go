@@ -20,7 +20,7 @@ const Base = "https://fieldseal.example/schema/"
 
 // Kinds are the kinds of files, by the word of their first line.
 func Kinds() []string {
-	return []string{"gateway", "policy", "trust", "machine", "machines", "template"}
+	return []string{"gateway", "policy", "trust", "machine", "machines", "template", "hub"}
 }
 
 // URL is the address of the schema of a kind of file.
@@ -29,7 +29,7 @@ func URL(kind string) string { return Base + kind + "-v1.json" }
 // JSON gives the schema of a kind of file, indented.
 func JSON(kind string) ([]byte, error) {
 	top, ok := map[string]func() schema{
-		"gateway": gateway, "policy": policy, "trust": trust, "machine": machine, "machines": machines, "template": template,
+		"gateway": gateway, "policy": policy, "trust": trust, "machine": machine, "machines": machines, "template": template, "hub": hub,
 	}[kind]
 	if !ok {
 		return nil, fmt.Errorf("there is no kind of file %q; write %s", kind, strings.Join(Kinds(), ", "))
@@ -150,8 +150,7 @@ func size(about string) schema { return like(about, `^[0-9]+(KiB|MiB|GiB)$`) }
 
 func day(about string) schema { return like(about, dayPattern).eg("2027-03-31") }
 
-// credential is a reference to a secret that stands elsewhere.
-// credential may be one of many machines', whose name has an expression in it.
+// credential is a reference to a secret that stands elsewhere. It may be one of many machines', whose name has an expression in it.
 func credential(about string) schema { return like(about, `^credential:([a-z0-9-]|\{[^{}]+\})+$`) }
 
 func patterns(about string) schema {

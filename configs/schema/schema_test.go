@@ -59,7 +59,7 @@ func TestKinds(t *testing.T) {
 		assert.Equal(t, schema.URL(kind), s["$id"])
 	}
 	_, err := schema.JSON("hall")
-	assert.EqualError(t, err, `there is no kind of file "hall"; write gateway, policy, trust, machine, machines, template`)
+	assert.EqualError(t, err, `there is no kind of file "hall"; write gateway, policy, trust, machine, machines, template, hub`)
 }
 
 // An editor shows the description where a key is written: none has none. Each
@@ -158,6 +158,14 @@ template: pump@2
 for_each: {n: 1..4}
 machine: "pump-{n}"
 coap: {listen: "0.0.0.0:5684", device: {psk_identity: "pump-{n}", psk: "credential:pump-{n}"}}
+`},
+	"hub": {`
+fieldseal: hub/v1
+listen: "0.0.0.0:5684"
+certificate: hub.pem
+key: hub.key
+trust: gateways.pem
+nats: {servers: ["tls://a:4222"], stream: PLANT, prefix: plant, certificate: n.pem, key: n.key, trust: ca.pem}
 `},
 	"template": {`
 fieldseal: template/v1
