@@ -102,10 +102,25 @@ func (o *openOptions) check() error {
 		return errors.New("--policy is for an audit, which opens nothing: leave out --identity")
 	case len(o.policies) > 0 && o.trust == "":
 		return errors.New("--policy needs the trust file: give it with --trust")
+	case o.now && audit:
+		return errors.New("--now prints what nobody signed for yet, and an audit holds nobody to that: leave it out, or give --identity")
 	case o.clear && !audit:
 		return errors.New("--clear is for an audit; with an identity everything is printed that it opens")
 	case o.json && !audit:
 		return errors.New("--json is for the summary of an audit; with an identity it is --stats")
+	}
+	return nil
+}
+
+// ofNATS refuses what says nothing of files.
+func (o *openOptions) ofNATS() error {
+	for _, flag := range []struct {
+		name  string
+		given bool
+	}{{"--stream", o.stream != ""}, {"--prefix", o.prefix != ""}, {"--cert", o.cert != ""}, {"--key", o.key != ""}, {"--ca", o.authorities != ""}} {
+		if flag.given {
+			return fmt.Errorf("%s is for --nats, and says nothing of files: leave it out", flag.name)
+		}
 	}
 	return nil
 }
@@ -131,7 +146,7 @@ func (o *openOptions) open(ctx context.Context, args []string, stdin io.Reader, 
 			return noLook(err)
 		}
 	}
-	kept, err := o.openState(believed)
+	kept, err := o.openState(believed, identities)
 	if err != nil {
 		return noLook(err)
 	}
@@ -145,6 +160,8 @@ func (o *openOptions) open(ctx context.Context, args []string, stdin io.Reader, 
 	switch {
 	case r.failed != nil:
 		return noLook(r.failed)
+	case r.reader == nil && (err == nil || ctx.Err() != nil):
+		return noLook(errors.New("ended before anything could be read"))
 	case err != nil && ctx.Err() == nil:
 		return noLook(errors.Join(err, r.save()))
 	}

@@ -98,6 +98,11 @@ func TestOpenFlags(t *testing.T) {
 	}{
 		{"engineering", "--now and --wait-signed at once", []string{"--now", "--wait-signed"}},
 		{"engineering", "--policy is for an audit", []string{"--policy", s.path("policy.yaml")}},
+		{"", "--now prints what nobody signed for yet", []string{"--now"}},
+		{"", "--now prints what nobody signed for yet", []string{"--wait-signed=false", "--policy", s.path("policy.yaml")}},
+		{"engineering", "--prefix is for --nats", []string{"--prefix", "plant"}},
+		{"engineering", "--stream is for --nats", []string{"--stream", "PLANT"}},
+		{"engineering", "--cert is for --nats", []string{"--cert", "x.pem"}},
 		{"engineering", "--clear is for an audit", []string{"--clear"}},
 		{"engineering", "--json is for the summary", []string{"--json"}},
 		{"engineering", "--tags is for JSON", []string{"--tags", "--format", "csv"}},
@@ -200,15 +205,20 @@ func TestOpenState(t *testing.T) {
 	require.Equal(t, 2, a.code)
 	require.Contains(t, a.stderr, "other approvers vouched")
 
+	// What was sealed for the other one was passed over.
+	a = s.open("historian", "--state", state, gap)
+	require.Equal(t, 2, a.code)
+	require.Contains(t, a.stderr, "made without an identity that is given now")
+
 	// Two at once.
 	o := &openOptions{state: state, identities: []string{"x"}}
-	k, err := o.openState(nil)
+	k, err := o.openState(nil, nil)
 	require.Nil(t, k)
 	require.ErrorContains(t, err, "verified trust file")
 	free := &openOptions{state: s.dir, identities: []string{"x"}}
-	k, err = free.openState(nil)
+	k, err = free.openState(nil, nil)
 	require.NoError(t, err)
-	_, err = free.openState(nil)
+	_, err = free.openState(nil, nil)
 	require.ErrorContains(t, err, "another fieldseal open goes on from "+s.path(stateName))
 	k.close()
 
@@ -243,7 +253,7 @@ func TestOpenForged(t *testing.T) {
 	require.Contains(t, a.stderr, "refused: rollback: statement 2 of gw-1: the head of press-1/public is at 1, another statement says 2")
 	require.Contains(t, a.stderr, "refused: clone: statement 3 of gw-1: start counter 1 has two instances")
 	require.Len(t, a.printed(t), 1)
-	require.NotContains(t, a.stdout, "99")
+	require.NotContains(t, a.stdout, `"value":99`)
 	st := a.stats(t)
 	require.Len(t, st.Refused, 2)
 	require.EqualValues(t, 1, st.Streams[0].Forged)
@@ -289,13 +299,14 @@ func TestWithheldSignaturesAreNotInOrder(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t)
+			s.state(nil)
 			s.now = time.Now().Add(-c.age)
 			f := s.feed("press-1", "public")
 			f.clear(f.sample("state"))
 			a := s.open("engineering", s.folder())
 			require.Empty(t, a.stdout, "nothing is printed before it is signed")
 			require.Equal(t, c.inOrder, a.code == 0, a.stderr)
-			require.Contains(t, a.stderr, "1 messages wait for the gateway's signature")
+			require.Contains(t, a.stderr, "1 message waits for the gateway's signature")
 		})
 	}
 }

@@ -100,6 +100,25 @@ func TestAudit(t *testing.T) {
 			require.NoError(s, err)
 			s.feeds["press-1/public"].put(envelope.Data, "", envelope.TypeCatalogue, body)
 		}, []findingLine{{Level: "public", Point: "force", Kind: "not-signed", Count: 1, Sequence: "7"}}},
+		{"a catalogue in clear with tags", func(s *site) {
+			body, err := envelope.AppendCatalogue(nil, "press-1/", []envelope.Entry{{Name: "state", Tags: map[string]string{"force": "4.5 kN"}}})
+			require.NoError(s, err)
+			s.feeds["press-1/public"].put(envelope.Data, "", envelope.TypeCatalogue, body)
+		}, []findingLine{{Level: "public", Point: "state", Kind: "tags", Count: 1, Sequence: "7"}}},
+		{"anything as an event", func(s *site) {
+			s.feeds["press-1/public"].put(envelope.Event, "", "text/plain", []byte("recipe 17: 4.5 kN"))
+		}, []findingLine{{Level: "public", Kind: "event", Count: 1, Sequence: "7"}}},
+		{"a key that went another way", func(s *site) {
+			f := s.feeds["press-1/restricted"]
+			f.checkpoint(true)
+			f.unannounced("historian")
+			f.sealed(f.sample("force"))
+			f.sealed(f.sample("force"))
+		}, []findingLine{{Level: "restricted", Kind: "no-key-frame", Count: 2, Sequence: "9-10"}}},
+		{"the same key twice", func(s *site) {
+			s.feeds["press-1/restricted"].checkpoint(true)
+			s.feed("press-1", "restricted", "engineering", "engineering")
+		}, []findingLine{{Level: "restricted", Kind: "recipients", What: "the same key twice", Count: 1, Sequence: "9"}}},
 		{"sealed in form only", func(s *site) {
 			f := s.feeds["press-1/restricted"]
 			for range 4 { // the bytes of a COSE_Encrypt0 around what anybody can read

@@ -77,20 +77,24 @@ func (a *audit) summary() *auditSummary {
 func (a *audit) lines() []findingLine {
 	out := []findingLine{}
 	for k, f := range a.findings {
-		l := findingLine{Gateway: k.stream.Gateway, Machine: k.stream.Machine, Level: k.stream.Level, Point: k.point, Kind: k.kind, What: k.what, Count: f.count}
-		if f.first > 0 {
-			l.Sequence = span(envelope.Range{First: f.first, Last: f.last})
-		}
-		if f.since != 0 {
-			l.First, l.Last = stamp(f.since), stamp(f.till)
-		}
-		out = append(out, l)
+		out = append(out, lineOf(&k, f))
 	}
 	slices.SortFunc(out, func(a, b findingLine) int {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Machine, b.Machine), cmp.Compare(a.Level, b.Level),
 			cmp.Compare(a.Point, b.Point), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.What, b.What))
 	})
 	return out
+}
+
+func lineOf(k *findingKey, f *finding) findingLine {
+	l := findingLine{Gateway: k.stream.Gateway, Machine: k.stream.Machine, Level: k.stream.Level, Point: k.point, Kind: k.kind, What: k.what, Count: f.count}
+	if f.first > 0 {
+		l.Sequence = span(envelope.Range{First: f.first, Last: f.last})
+	}
+	if f.since != 0 {
+		l.First, l.Last = stamp(f.since), stamp(f.till)
+	}
+	return l
 }
 
 // text is the finding for people.
@@ -109,9 +113,17 @@ func (f *findingLine) text() string {
 }
 
 // notes gives the findings while reading goes on, each once.
-func (a *audit) notes() (out []note) {
+func (a *audit) notes(r *envelope.Reader) (out []note) {
+	add := func(f *findingLine, early bool) {
+		out = append(out, note{key: strings.Join([]string{"finding", f.Gateway, f.Machine, f.Level, f.Point, f.Kind, f.What}, " "), bad: true, early: early, text: f.text()})
+	}
 	for _, f := range a.lines() {
-		out = append(out, note{key: strings.Join([]string{"finding", f.Gateway, f.Machine, f.Level, f.Point, f.Kind, f.What}, " "), bad: true, text: f.text()})
+		add(&f, false)
+	}
+	keyless, _ := a.keys.unexplained(r) // unless the key frame is on its way
+	for k, f := range keyless {
+		l := lineOf(&k, f)
+		add(&l, true)
 	}
 	for name, c := range a.gateways {
 		if n := len(c.periods); len(a.rules) > 0 && n > 0 && a.policyOf(c.periods[n-1].digest) < 0 {
@@ -139,9 +151,15 @@ func (a *audit) write(w io.Writer, r *receiver, inOrder bool) error {
 	}
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(a.counts)) {
-		kinds = append(kinds, fmt.Sprintf("%d %s", a.counts[kind], kind))
+		name := kind
+		if a.counts[kind] == 1 {
+			name = strings.TrimSuffix(kind, "s")
+		}
+		kinds = append(kinds, fmt.Sprintf("%d %s", a.counts[kind], name))
 	}
-	line("  %s", strings.Join(kinds, ", "))
+	if len(kinds) > 0 {
+		line("  %s", strings.Join(kinds, ", "))
+	}
 	a.gatewayLines(line, r)
 	for _, s := range r.reader.Report() {
 		text := fmt.Sprintf("stream %v: 1-%d, signed through %d", s.Stream, s.Highest, s.SignedThrough)
@@ -162,12 +180,30 @@ func (a *audit) write(w io.Writer, r *receiver, inOrder bool) error {
 	case r.options.Trust == nil:
 		line("result: nothing was verified")
 	case len(a.rules) == 0:
-		line("result: in order, as far as it was looked at")
+		line("result: in order, as far as it was looked at%s", r.until())
 	default:
-		line("result: in order: all that the policy seals left sealed, for those whom it names")
+		line("result: in order: all that the policy seals left sealed, for those whom it names%s", r.until())
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// until says up to when files tell anything: nobody is heard behind their end, and
+// whole segments that were cut away there leave no trace.
+func (r *receiver) until() string {
+	if r.broker {
+		return ""
+	}
+	var last time.Time
+	for _, g := range r.reader.Gateways() {
+		if s := &g.Statement; s.Sequence > 0 && (last.IsZero() || s.Time.Before(last)) {
+			last = s.Time
+		}
+	}
+	if last.IsZero() {
+		return "; no statement says up to when"
+	}
+	return "; nothing is known since " + stamp(last.UnixNano())
 }
 
 func (a *audit) gatewayLines(line func(string, ...any), r *receiver) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -153,8 +154,10 @@ func (r *rules) leaves(s envelope.Stream, point string) verdict {
 }
 
 // named judges what a catalogue in clear tells of a point: its name, unit and
-// texts.
-func (r *rules) named(s envelope.Stream, point string) verdict {
+// texts. A gateway puts no tags there: they are of the machine file, and nobody
+// released them.
+func (r *rules) named(s envelope.Stream, entry *envelope.Entry) verdict {
+	point := entry.Name
 	l, v := r.level(s)
 	switch {
 	case v.kind != "":
@@ -164,6 +167,12 @@ func (r *rules) named(s envelope.Stream, point string) verdict {
 	}
 	if e, ok := r.tables[s.Gateway][[2]string{s.Machine, point}]; !ok || e.Level != s.Level {
 		return verdict{"not-signed", "a catalogue in clear tells of it, and it was not signed for this level"}
+	}
+	if v := r.clear(s, point); v.kind != "" {
+		return verdict{v.kind, "told of by a catalogue in clear, and was not released and signed for that"}
+	}
+	if len(entry.Tags) > 0 {
+		return verdict{"tags", "a catalogue in clear has tags of it, which no policy releases"}
 	}
 	return verdict{}
 }
@@ -243,6 +252,9 @@ func (r *rules) recipients(s envelope.Stream, ids []envelope.KeyID) verdict {
 	l, v := r.level(s)
 	if v.kind != "" {
 		return v
+	}
+	if sorted := slices.SortedFunc(slices.Values(ids), func(a, b envelope.KeyID) int { return bytes.Compare(a[:], b[:]) }); len(slices.Compact(sorted)) < len(ids) {
+		return verdict{"recipients", "the same key twice among those that it is sealed for: " + r.names(ids)}
 	}
 	want := r.expected(s, l)
 	var more, less []envelope.KeyID

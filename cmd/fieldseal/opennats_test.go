@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/integration/natstest"
 )
 
 // follower is a fieldseal open that follows a stream, in this process.
@@ -163,6 +164,17 @@ func TestOpenSilence(t *testing.T) {
 	require.Contains(t, a.stdout, "SILENT")
 }
 
+// purge takes away what is before a sequence of the stream.
+func (s *site) purge(server *natstest.Server, before uint64) {
+	require.NoError(s, server.JetStream(func(ctx context.Context, js jetstream.JetStream) error {
+		stream, err := js.Stream(ctx, "PLANT")
+		if err != nil {
+			return err
+		}
+		return stream.Purge(ctx, jetstream.WithPurgeSequence(before))
+	}))
+}
+
 // What a stream no longer keeps is no gap.
 func TestOpenTrimmed(t *testing.T) {
 	alone(t)
@@ -174,13 +186,7 @@ func TestOpenTrimmed(t *testing.T) {
 	}
 	s.checkpoints()
 	s.publish(server)
-	require.NoError(t, server.JetStream(func(ctx context.Context, js jetstream.JetStream) error {
-		stream, err := js.Stream(ctx, "PLANT")
-		if err != nil {
-			return err
-		}
-		return stream.Purge(ctx, jetstream.WithPurgeSequence(4))
-	}))
+	s.purge(server, 4)
 	a := s.open("engineering", append(flags, "--end", "--stats")...)
 	require.Zero(t, a.code, a.stderr)
 	require.Contains(t, a.stderr, "messages up to 3 are no longer in the stream")

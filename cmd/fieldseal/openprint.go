@@ -6,23 +6,31 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
+	"github.com/fieldseal/fieldseal/configs"
 )
 
 // lines writes samples and payloads, one a line, as JSON or CSV. What it needs is
 // used again from one line to the next: history is read at the speed of writing.
 type lines struct {
 	csv, tags bool
+	terminal  bool   // rows go to one
 	b         []byte // the line
 	stamp     []byte // the time of the line before, formatted
 	stamped   int64
 }
 
-func newLines(o *openOptions) lines { return lines{csv: o.format == "csv", tags: o.tags} }
+func newLines(o *openOptions, stdout io.Writer) lines {
+	return lines{csv: o.format == "csv", tags: o.tags, terminal: isTerminal(stdout)}
+}
 
 // line is one sample or one payload. Its JSON, in this order, is the contract;
 // what is empty is left out, but for the names, "sealed", "sequence" and "proof".
@@ -163,13 +171,36 @@ func (w *lines) text(s string) {
 	w.b = append(append(append(w.b, '"'), s...), '"')
 }
 
+// plain escapes what a terminal may take for a command and JSON need not escape:
+// DEL, the control characters behind it, and what has no form of its own, such as
+// what turns the direction of writing. The text is the same.
+func plain(b []byte) []byte {
+	if bytes.IndexFunc(b, hidden) < 0 {
+		return b
+	}
+	out := make([]byte, 0, len(b)+16)
+	for _, c := range string(b) { // encoding/json leaves nothing that is no UTF-8
+		switch high, low := utf16.EncodeRune(c); {
+		case !hidden(c):
+			out = utf8.AppendRune(out, c)
+		case high != utf8.RuneError:
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, c)
+		}
+	}
+	return out
+}
+
+func hidden(c rune) bool { return c >= 0x7f && (c <= 0x9f || unicode.Is(unicode.Cf, c)) }
+
 // marshal gives JSON without the escapes that only HTML needs.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	err := e.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+	return plain(bytes.TrimSuffix(b.Bytes(), []byte("\n"))), err
 }
 
 func (w *lines) value(v envelope.Value) error {
@@ -185,14 +216,15 @@ func (w *lines) value(v envelope.Value) error {
 		if err != nil {
 			return err
 		}
-		w.b = append(w.b, b...)
+		w.b = append(w.b, plain(b)...)
 	}
 	return nil
 }
 
 // row appends the same as RFC 4180 has it. What a device said as text is in
 // quotes, whatever is in it, and everything else is not, so that 17 and "17" are
-// told apart. Nothing is changed: see docs/open.md on spreadsheets.
+// told apart. Nothing is changed: see docs/open.md on spreadsheets. But for a
+// terminal, which takes some texts for commands: there they are escaped.
 func (w *lines) row(d *envelope.Delivery, l *line) {
 	w.b = append(w.b, w.stamp...)
 	for _, s := range [...]string{d.Stream.Gateway, d.Stream.Machine, l.point, d.Stream.Level} {
@@ -202,7 +234,7 @@ func (w *lines) row(d *envelope.Delivery, l *line) {
 	switch v := l.value; v.Kind() {
 	case envelope.NoValue:
 	case envelope.Text:
-		w.quoted(string(v.Data()))
+		w.quoted(w.shown(string(v.Data())))
 	case envelope.Bytes:
 		w.b = base64.StdEncoding.AppendEncode(w.b, v.Data())
 	default:
@@ -227,11 +259,19 @@ func (w *lines) row(d *envelope.Delivery, l *line) {
 // cell appends a comma and a field, in quotes where it needs them.
 func (w *lines) cell(s string) {
 	w.b = append(w.b, ',')
+	s = w.shown(s)
 	if strings.ContainsAny(s, "\",\r\n") || strings.TrimSpace(s) != s {
 		w.quoted(s)
 		return
 	}
 	w.b = append(w.b, s...)
+}
+
+func (w *lines) shown(s string) string {
+	if w.terminal {
+		return configs.Plain(s)
+	}
+	return s
 }
 
 func (w *lines) quoted(s string) {

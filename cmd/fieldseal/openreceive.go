@@ -33,7 +33,9 @@ type receiver struct {
 	failed  error  // why nothing more can be printed or kept
 
 	broker, live    bool // messages come from a broker; there is no end
+	began           time.Time
 	first, last     uint64
+	goal            uint64 // the last that was there at the start
 	position, left  uint64 // of the newest message, and how many are behind it
 	messages, shown uint64
 	watch           watch
@@ -48,6 +50,8 @@ type receiver struct {
 	others  *envelope.Refusal // the newest of those for other recipients; nil for none
 	opened  bool              // something sealed was
 	foreign int
+	before  map[envelope.Stream]uint64 // forgeries of runs before this one
+	forged  map[envelope.Stream]uint64 // and all that there are, as the newest notes have it
 }
 
 // maxRefused is how many streams are counted apart, of those with refused
@@ -72,7 +76,8 @@ func newReceiver(o *openOptions, identities []*envelope.Identity, v *verified, k
 	r := &receiver{
 		o: o, kept: kept, out: bufio.NewWriterSize(stdout, 1<<16), keepEvery: keepEvery, stop: func(error) {},
 		options: envelope.ReaderOptions{Identities: identities, Now: o.now, Reuse: true},
-		refused: make(map[refusedKey]int), lines: newLines(o),
+		refused: make(map[refusedKey]int), lines: newLines(o, stdout),
+		before: make(map[envelope.Stream]uint64), forged: make(map[envelope.Stream]uint64),
 	}
 	r.progress = newProgress(o.quiet, stdout, stderr)
 	r.stderr = r.progress
@@ -102,9 +107,20 @@ func (r *receiver) start(trimmed bool) (err error) {
 	if r.reader, err = r.kept.reader(r.options); err != nil {
 		return err
 	}
-	r.keptAt, r.watch.at = time.Now(), time.Now()
+	r.began = time.Now()
+	r.keptAt, r.watch.at = r.began, r.began
+	for _, s := range r.reader.Report() {
+		if s.Forged > 0 {
+			r.before[s.Stream] = s.Forged
+		}
+	}
+	var was *belongs
 	if r.kept != nil && r.kept.was != nil {
-		r.watch.remember(r.kept.was.Told)
+		was = r.kept.was
+		r.watch.remember(was.Told)
+	}
+	if r.audit != nil {
+		r.audit.begin(r.reader, was)
 	}
 	if !r.added() { // a file that goes on has its header
 		if err := r.lines.header(r.out); err != nil {
@@ -182,6 +198,9 @@ func (r *receiver) keep() error {
 		}
 	}
 	r.kept.ours.Position, r.kept.ours.Told = r.reader.Resume(), r.watch.list()
+	if r.audit != nil {
+		r.kept.ours.Keyed = r.audit.kept(r.reader.Report())
+	}
 	if err := r.reader.Save(); err != nil {
 		return err
 	}

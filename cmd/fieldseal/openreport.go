@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
@@ -91,12 +94,13 @@ type gatewayLine struct {
 func (r *receiver) finish(stats bool) (inOrder bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.reader == nil { // the end came before the beginning
-		return true, r.out.Flush()
-	}
 	inOrder = r.foreign == 0
 	if r.audit != nil {
 		inOrder = r.audit.finish(r.reader) && inOrder
+	}
+	if r.options.Trust != nil && !r.vouched() {
+		inOrder = false
+		r.say("nothing came that a gateway of the trust file signed; look whether %s", r.o.where())
 	}
 	if r.foreign > maxLines {
 		r.say("and %d more that are no messages of fieldseal", r.foreign-maxLines)
@@ -105,16 +109,26 @@ func (r *receiver) finish(stats bool) (inOrder bool, err error) {
 		inOrder = false
 		r.say("none of the identities given opens anything: %v", r.others)
 	}
-	for k, n := range r.refused {
+	for _, k := range r.refusals() {
 		inOrder = false
 		name := streamName(k.stream)
 		if k.stream == (envelope.Stream{}) {
 			name = "further streams"
 		}
-		r.say("%s: %d messages refused: %s", name, n, k.class)
+		r.say("%s: %s refused: %s", name, count(r.refused[k], "message"), k.class)
 	}
+	inOrder = r.rest(time.Now()) && inOrder
+	return inOrder, r.summary(stats, inOrder)
+}
+
+// rest tells all that is so at the end.
+func (r *receiver) rest(now time.Time) (inOrder bool) {
+	inOrder = true
 	before := 0
-	for _, n := range r.notes(time.Now()) {
+	var lines crowd
+	all := r.notes(now)
+	for i := range all {
+		n := &all[i]
 		if r.watch.known[n.lasting()] {
 			if n.bad {
 				before++
@@ -122,13 +136,41 @@ func (r *receiver) finish(stats bool) (inOrder bool, err error) {
 			continue
 		}
 		inOrder = inOrder && !n.bad
-		r.say("%s", n.text)
-		r.watch.know(&n)
+		lines.tell(r, n)
+		r.watch.know(n)
 	}
+	lines.rest(r)
 	if before > 0 {
-		r.say("%s not in order, told by an earlier run, is still so; --stats lists all", count(before, "thing"))
+		verb := "are"
+		if before == 1 {
+			verb = "is"
+		}
+		r.say("%s not in order, told by an earlier run, %s still so; --stats lists all", count(before, "thing"), verb)
 	}
-	return inOrder, r.summary(stats, inOrder)
+	r.watch.retain(all, r, true)
+	return inOrder
+}
+
+// vouched tells whether anything came, in this run or before, that a gateway
+// signed. An empty folder, or a prefix that is no gateway's, is not in order.
+func (r *receiver) vouched() bool {
+	return slices.ContainsFunc(r.reader.Report(), func(s envelope.StreamReport) bool { return s.SignedThrough > 0 }) ||
+		slices.ContainsFunc(r.reader.Gateways(), func(g envelope.GatewayReport) bool { return g.Statement.Sequence > 0 })
+}
+
+// where says what may be wrong where nothing came.
+func (o *openOptions) where() string {
+	if len(o.servers) > 0 {
+		return "--stream and --prefix are those of the gateways, and whether they send"
+	}
+	return "this is what a gateway wrote, and all of it"
+}
+
+// refusals gives what was refused, by stream.
+func (r *receiver) refusals() []refusedKey {
+	return slices.SortedFunc(maps.Keys(r.refused), func(a, b refusedKey) int {
+		return cmp.Or(cmp.Compare(a.stream.String(), b.stream.String()), cmp.Compare(a.class, b.class))
+	})
 }
 
 // summary prints what is asked for at the end, and keeps the state. Among rows it
@@ -164,8 +206,8 @@ func (r *receiver) statistics(inOrder bool) statistics {
 	for _, g := range r.reader.Gateways() {
 		s.Gateways = append(s.Gateways, gatewayLineOf(&g))
 	}
-	for k, n := range r.refused {
-		l := refusedLine{Class: string(k.class), Messages: n}
+	for _, k := range r.refusals() {
+		l := refusedLine{Class: string(k.class), Messages: r.refused[k]}
 		if k.stream != (envelope.Stream{}) {
 			l.Stream = streamName(k.stream)
 		}

@@ -139,6 +139,20 @@ func (s *site) feed(machine, level string, to ...string) *feed {
 	return f
 }
 
+// unannounced begins an epoch whose key frame is not sent.
+func (f *feed) unannounced(to ...string) {
+	f.epoch.Number++
+	var keys []envelope.Recipient
+	for _, name := range to {
+		keys = append(keys, f.s.people[name].Recipient())
+	}
+	sealer, err := envelope.NewSealer(envelope.EpochConfig{Stream: f.head.Stream, Epoch: f.epoch, Recipients: keys, Signer: f.s.signer, Time: f.s.now})
+	require.NoError(f.s, err)
+	_, err = sealer.KeyFrame(f.head.Sequence)
+	require.NoError(f.s, err)
+	f.sealer = sealer
+}
+
 func (f *feed) put(kind envelope.Kind, point, content string, body []byte) {
 	f.s.counter++
 	m := envelope.Message{

@@ -15,6 +15,11 @@ import (
 
 // source gives what reads all messages and hands them to the receiver.
 func (o *openOptions) source(args []string, stdin io.Reader) (func(context.Context, *receiver) error, error) {
+	if len(args) > 0 && len(o.servers) == 0 {
+		if err := o.ofNATS(); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case len(args) > 0 && len(o.servers) > 0:
 		return nil, errors.New("--nats and files at once; read one after the other")
@@ -54,10 +59,14 @@ func (o *openOptions) natsSource() (func(context.Context, *receiver) error, erro
 			return err
 		}
 		r.broker, r.live = true, !o.end
-		return nats.Consume(ctx, nats.ConsumeConfig{
+		err = nats.Consume(ctx, nats.ConsumeConfig{
 			Servers: o.servers, Stream: o.stream, Prefix: o.prefix, TLS: config, Logger: logger,
 			FromStart: true, From: r.from(), UntilEnd: o.end, Begin: r.extent, At: r.at, Foreign: r.notOurs,
 		}, r.message)
+		if err == nil {
+			r.reached()
+		}
+		return err
 	}, nil
 }
 
@@ -86,6 +95,7 @@ func (r *receiver) extent(e nats.Extent) error {
 	if r.reader != nil {
 		return nil // after an interruption
 	}
+	r.goal = e.Last
 	return r.start(e.First > 1)
 }
 
@@ -96,6 +106,14 @@ func (r *receiver) at(p nats.Position) {
 	r.reader.Mark(p.Sequence)
 	r.position, r.left = p.Sequence, p.Left
 	r.last = max(r.last, p.Sequence+p.Left)
+}
+
+// reached notes that all was read up to the end asked for. What others wrote
+// behind it meanwhile is not waited for.
+func (r *receiver) reached() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left = 0
 }
 
 // notOurs counts what is no message of Fieldseal.

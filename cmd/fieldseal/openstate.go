@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +45,12 @@ type belongs struct {
 	Approvers string   `json:"approvers,omitempty"` // the set in force; empty where nobody vouches
 	Position  uint64   `json:"position,omitempty"`  // of the source, to go on from
 	Told      []string `json:"told,omitempty"`      // what was told already, and is so still
+	// Identities are the ids of the keys that opened. What was sealed for others
+	// was passed over, and does not come again.
+	Identities []string `json:"identities,omitempty"`
+	// Keyed has, of an audit, the digest of the key frame of each epoch that goes
+	// on; empty where it was no longer in the stream.
+	Keyed map[string]string `json:"keyed"`
 }
 
 // sourceID says where messages come from.
@@ -55,11 +62,15 @@ type sourceID struct {
 }
 
 // openState locks and reads the state, where one is asked for.
-func (o *openOptions) openState(v *verified) (*keptState, error) {
+func (o *openOptions) openState(v *verified, identities []*envelope.Identity) (*keptState, error) {
 	if o.state == "" {
 		return nil, nil
 	}
 	k := &keptState{path: o.state, ours: belongs{Source: sourceID{Kind: "files"}, Audit: len(o.identities) == 0}}
+	for _, id := range identities {
+		k.ours.Identities = append(k.ours.Identities, id.Recipient().ID().String())
+	}
+	slices.Sort(k.ours.Identities)
 	if len(o.servers) > 0 {
 		k.ours.Source = sourceID{Kind: "nats", Stream: o.stream, Prefix: o.prefix}
 	}
@@ -152,15 +163,17 @@ func (k *keptState) fits(v *verified) error {
 		return other("an audit and who opens go on apart")
 	case (k.was.Approvers == "") != (k.ours.Approvers == ""):
 		return other("it was made %s a verified trust file, and this is the contrary", map[bool]string{true: "without", false: "with"}[k.was.Approvers == ""])
-	case v == nil || k.was.Approvers == k.ours.Approvers:
-		return nil
+	case v != nil && k.was.Approvers != k.ours.Approvers:
+		set, err := approval.ParseSet([]byte(k.was.Approvers))
+		if err != nil {
+			return k.damaged()
+		}
+		if !v.store.Had(set) {
+			return other("other approvers vouched for the trust file")
+		}
 	}
-	set, err := approval.ParseSet([]byte(k.was.Approvers))
-	if err != nil {
-		return k.damaged()
-	}
-	if !v.store.Had(set) {
-		return other("other approvers vouched for the trust file")
+	if slices.ContainsFunc(k.ours.Identities, func(id string) bool { return !slices.Contains(k.was.Identities, id) }) {
+		return other("it was made without an identity that is given now, and what is sealed for that was passed over")
 	}
 	return nil
 }

@@ -19,6 +19,7 @@ type note struct {
 	last  bool   // told at the end only
 	count uint64 // how many; it grows, and is told again when it doubled
 	text  string
+	more  string // with %d, what is said instead of those beyond the first maxLines that have the same
 }
 
 // lasting is the key in the memory of later runs; empty for what is of one run,
@@ -26,7 +27,7 @@ type note struct {
 func (n *note) lasting() string {
 	kind, _, _ := strings.Cut(n.key, " ")
 	switch {
-	case !slices.Contains([]string{"gap", "gaps", "loss", "losses", "forgeries", "given", "missed"}, kind):
+	case !slices.Contains([]string{"gap", "loss", "forgeries", "given", "missed"}, kind):
 		return ""
 	case n.count > 0:
 		return fmt.Sprint(n.key, " ", n.count)
@@ -40,59 +41,120 @@ type watch struct {
 	took  time.Duration
 	told  map[string]bool // by key
 	fakes map[string]bool // forgeries, by key: anybody can make many
-	keep  map[string]bool // what a later run need not tell
+	keep  map[string]bool // what a later run need not tell, of what the last look saw
 	seen  map[string]bool // early ones of the look before
 	known map[string]bool // told by an earlier run, which ended well or saved its state
 	quiet map[string]bool // gateways that were told to be silent
 }
 
-// maxTold bounds what is remembered as told.
+// maxTold bounds what is remembered as told by names that anybody can make up,
+// and what a later run is given.
 const maxTold = 1 << 14
-
-func put(m *map[string]bool, key string) {
-	if *m == nil {
-		*m = make(map[string]bool)
-	}
-	if len(*m) < maxTold {
-		(*m)[key] = true
-	}
-}
 
 // know notes that something was told.
 func (w *watch) know(n *note) {
+	m := &w.told
 	if strings.HasPrefix(n.key, "forged ") {
-		put(&w.fakes, n.key)
-		return
+		if m = &w.fakes; len(*m) >= maxTold {
+			return
+		}
 	}
-	put(&w.told, n.key)
-	if key := n.lasting(); key != "" {
-		put(&w.keep, key)
+	if *m == nil {
+		*m = make(map[string]bool)
 	}
+	(*m)[n.key] = true
 }
+
+func (w *watch) knows(n *note) bool { return w.told[n.key] || w.fakes[n.key] || w.known[n.lasting()] }
 
 // remember takes what an earlier run told.
 func (w *watch) remember(keys []string) {
 	w.known = make(map[string]bool, len(keys))
+	w.keep = make(map[string]bool, len(keys))
 	for _, key := range keys {
-		w.known[key] = true
-		put(&w.keep, key)
+		w.known[key], w.keep[key] = true, true
 	}
 }
 
 // list gives what was told, for the next run.
 func (w *watch) list() []string { return slices.Sorted(maps.Keys(w.keep)) }
 
+// retain makes anew what a later run need not tell: what was told and is so
+// still. all says that nothing was put off. What is no longer so is let go of
+// where much was told: it may come again, and is told again then.
+func (w *watch) retain(notes []note, r *receiver, all bool) {
+	here := make(map[string]bool, len(notes))
+	forged := slices.DeleteFunc(slices.Collect(maps.Keys(w.keep)), func(key string) bool { return !strings.HasPrefix(key, "forgeries ") })
+	w.keep = make(map[string]bool)
+	for i := range notes {
+		n := &notes[i]
+		here[n.key] = true
+		key := n.lasting()
+		if key != "" && !strings.HasPrefix(key, "forgeries ") && w.knows(n) && len(w.keep) < maxTold {
+			w.keep[key] = true
+		}
+	}
+	// The next run is given a number of forgeries, and not each: it has all of them
+	// told, or those of the run before.
+	if all {
+		forged = forged[:0]
+		for s, n := range r.forged {
+			forged = append(forged, (&note{key: "forgeries " + s.String(), count: n}).lasting())
+		}
+	}
+	for _, key := range forged {
+		w.keep[key] = true
+	}
+	for _, m := range []map[string]bool{w.told, w.fakes} {
+		if len(m) >= maxTold {
+			maps.DeleteFunc(m, func(key string, _ bool) bool { return !here[key] })
+		}
+	}
+}
+
+// crowd tells of many things of one kind the first, and then how many more.
+type crowd struct {
+	lines int
+	of    map[string]int // by what is said of more
+}
+
+func (c *crowd) full(n *note) bool { return n.more != "" && c.of[n.more] >= maxLines }
+
+func (c *crowd) tell(r *receiver, n *note) {
+	if !c.full(n) {
+		c.lines++
+		r.say("%s", n.text)
+	}
+	if n.more != "" {
+		if c.of == nil {
+			c.of = make(map[string]int)
+		}
+		c.of[n.more]++
+	}
+}
+
+func (c *crowd) rest(r *receiver) {
+	for _, more := range slices.Sorted(maps.Keys(c.of)) {
+		if n := c.of[more] - maxLines; n > 0 {
+			r.say(more, n)
+		}
+	}
+}
+
 // look tells what is new, while reading goes on.
 func (w *watch) look(r *receiver, now time.Time) {
 	began := time.Now()
 	seen := make(map[string]bool)
-	lines := 0
+	var lines crowd
+	later := 0
 	all := r.notes(now)
 	if r.audit != nil {
-		all = append(all, r.audit.notes()...)
+		all = append(all, r.audit.notes(r.reader)...)
+		r.audit.keys.prune(r.reader)
 	}
-	for _, n := range all {
-		if n.last || w.told[n.key] || w.fakes[n.key] || w.known[n.lasting()] {
+	for i := range all {
+		n := &all[i]
+		if n.last || w.knows(n) {
 			continue
 		}
 		if n.early {
@@ -100,16 +162,19 @@ func (w *watch) look(r *receiver, now time.Time) {
 				continue
 			}
 		}
-		if lines++; lines > maxLines {
+		if lines.lines >= maxLines && !lines.full(n) {
+			later++
 			continue
 		}
-		w.know(&n)
-		r.say("%s", n.text)
+		w.know(n)
+		lines.tell(r, n)
 	}
-	if lines > maxLines {
-		r.say("and %d things more; they come next", lines-maxLines)
+	lines.rest(r)
+	if later > 0 {
+		r.say("and %s more; they come next", count(later, "thing"))
 	}
 	w.seen = seen
+	w.retain(all, r, later == 0)
 	w.heard(r)
 	w.at, w.took = now, time.Since(began)
 }
@@ -143,7 +208,33 @@ func silentKey(g *envelope.GatewayReport) string {
 // was read up to an end, nobody can be heard who speaks later; and while what is
 // old is being read, what is new is still to come.
 func (r *receiver) silent(g *envelope.GatewayReport) bool {
-	return r.broker && r.left == 0 && g.Silent
+	return r.broker && g.Silent && r.caughtUp(g)
+}
+
+// patience is how long a gateway may be unheard while what was there at the start
+// is still being read.
+const patience = time.Minute
+
+// caughtUp tells whether what a gateway said until now was read. A broker says how
+// much is left, and one that always says something must not hide a silence: who
+// has read on for so long by the own clock, and heard nothing, waits no longer.
+func (r *receiver) caughtUp(g *envelope.GatewayReport) bool {
+	switch {
+	case !r.broker:
+		return false
+	case r.left == 0:
+		return true
+	case !r.live:
+		return false
+	}
+	since, wait := r.began, 3*g.Statement.Interval
+	if g.Heard.After(since) {
+		since = g.Heard
+	}
+	if wait == 0 || r.position < r.goal {
+		wait = max(wait, patience)
+	}
+	return time.Since(since) > wait
 }
 
 // notes gives everything there is to tell.
@@ -162,11 +253,11 @@ func (r *receiver) notes(now time.Time) (all []note) {
 		}
 	}
 	if waiting > 0 {
-		all = append(all, note{key: "pending", last: true, text: fmt.Sprintf("%s: %d messages wait for the gateway's signature, the oldest of %s",
-			count(streams, "stream"), waiting, oldest.Format(time.RFC3339Nano))})
+		all = append(all, note{key: "pending", last: true, text: fmt.Sprintf("%s: %s for the gateway's signature, the oldest of %s",
+			count(streams, "stream"), does(waiting, "message", "wait"), oldest.Format(time.RFC3339Nano))})
 	}
 	if given > 0 {
-		all = append(all, note{key: fmt.Sprint("given ", bits.Len64(given)), bad: true, count: given, text: fmt.Sprintf("%d messages were given up, of streams that nothing is known of", given)})
+		all = append(all, note{key: fmt.Sprint("given ", bits.Len64(given)), bad: true, count: given, text: were(given, "message") + " given up, of streams that nothing is known of"})
 	}
 	for _, g := range r.reader.Gateways() {
 		all = append(all, r.gatewayNotes(&g)...)
@@ -181,37 +272,20 @@ func (r *receiver) streamNotes(s *envelope.StreamReport, now time.Time) (out []n
 		n.text = name + ": " + fmt.Sprintf(format, a...)
 		out = append(out, n)
 	}
-	for i, g := range s.Gaps {
-		if i == maxLines {
-			add(note{key: "gaps", bad: true, last: true}, "and %d ranges more are missing", len(s.Gaps)-i)
-			break
-		}
-		add(note{key: fmt.Sprint("gap ", g.First, "-", g.Last), bad: true, early: true}, "messages %s are missing, and nobody says why", span(g))
+	for _, g := range s.Gaps {
+		add(note{key: fmt.Sprint("gap ", g.First, "-", g.Last), bad: true, early: true, more: "and %d ranges more are missing"}, "messages %s are missing, and nobody says why", span(g))
 	}
 	if s.Missed > 0 {
-		add(note{key: fmt.Sprint("missed ", bits.Len64(s.Missed)), bad: true, count: s.Missed}, "%d messages up to %d are missing, and nobody says why", s.Missed, s.Settled)
+		add(note{key: fmt.Sprint("missed ", bits.Len64(s.Missed)), bad: true, count: s.Missed}, "%s missing of those up to %d, and nobody says why", are(s.Missed, "message"), s.Settled)
 	}
 	if s.Trimmed > 0 {
 		add(note{key: fmt.Sprint("trimmed ", s.Trimmed), last: true}, "messages up to %d are no longer in the stream", s.Trimmed)
 	}
-	for i, l := range s.Losses {
-		if i == maxLines {
-			add(note{key: "losses", last: true}, "and %d ranges more are gone, signed by the gateway", len(s.Losses)-i)
-			break
-		}
+	for _, l := range s.Losses {
 		span := span(envelope.Range{First: l.First, Last: l.Last})
-		add(note{key: fmt.Sprint("loss ", l.Epoch, " ", span, " ", l.Reason), early: true}, "messages %s are gone: %s (%s, signed by the gateway)", span, l.Reason, stamp(l.Time.UnixNano()))
+		add(note{key: fmt.Sprint("loss ", l.Epoch, " ", span, " ", l.Reason), early: true, more: "and %d ranges more are gone, signed by the gateway"}, "messages %s are gone: %s (%s, signed by the gateway)", span, l.Reason, stamp(l.Time.UnixNano()))
 	}
-	for i, f := range s.Forgeries {
-		if i == maxLines {
-			add(note{key: "forgeries", bad: true, last: true}, "and %d more that are forged, rolled back or cloned", s.Forged-maxLines)
-			break
-		}
-		out = append(out, note{key: forgeryKey(s.Stream, f.Class, f.Sequence), bad: true, text: fmt.Sprintf("%s: message %d: %s: %s", name, f.Sequence, f.Class, f.Reason)})
-	}
-	if len(s.Forgeries) == 0 && s.Forged > 0 { // of a run before this one
-		add(note{key: fmt.Sprint("forgeries ", s.Forged), bad: true, last: true}, "%d messages were forged, rolled back or cloned", s.Forged)
-	}
+	out = append(out, r.forgeryNotes(s)...)
 	for i, w := range s.Withheld {
 		if i == maxLines {
 			break
@@ -219,7 +293,7 @@ func (r *receiver) streamNotes(s *envelope.StreamReport, now time.Time) (out []n
 		add(note{key: fmt.Sprint("withheld ", w.First), bad: true, early: true}, "messages %s were sent by %s, as the gateway's statement says, and did not come", span(w), stamp(s.StatedAt.UnixNano()))
 	}
 	if s.Unopened > 0 && r.audit == nil {
-		add(note{key: "unopened", last: true}, "%d sealed messages are not for the identities given", s.Unopened)
+		add(note{key: "unopened", last: true}, "%s not for the identities given", are(s.Unopened, "sealed message"))
 	}
 	if s.Pending > 0 {
 		if overdue(s.Oldest, now) {
@@ -228,10 +302,38 @@ func (r *receiver) streamNotes(s *envelope.StreamReport, now time.Time) (out []n
 		}
 	}
 	if s.NoKeyFrame > 0 {
-		add(note{key: "key", bad: true, early: true}, "%d messages wait for their key frame", s.NoKeyFrame)
+		add(note{key: "key", bad: true, early: true}, "%s for the key frame", does(s.NoKeyFrame, "message", "wait"))
 	}
 	if s.GivenUp > 0 {
-		add(note{key: fmt.Sprint("given ", bits.Len64(s.GivenUp)), bad: true, count: s.GivenUp}, "%d messages or signatures were given up, as too much was waiting", s.GivenUp)
+		add(note{key: fmt.Sprint("given ", bits.Len64(s.GivenUp)), bad: true, count: s.GivenUp}, "%s given up, as too much was waiting", were(s.GivenUp, "message or signature"))
+	}
+	for i := range out {
+		if out[i].more != "" {
+			out[i].more = strings.ReplaceAll(name, "%", "%%") + ": " + out[i].more
+		}
+	}
+	return out
+}
+
+// forgeryNotes tells of what is forged, rolled back or cloned: of this run each
+// that the reader lists, of those before it how many.
+func (r *receiver) forgeryNotes(s *envelope.StreamReport) (out []note) {
+	if s.Forged == 0 {
+		return nil
+	}
+	name, before := s.Stream.String(), r.before[s.Stream]
+	r.forged[s.Stream] = s.Forged
+	if before > 0 {
+		out = append(out, note{key: "forgeries " + name, bad: true, count: before, text: fmt.Sprintf("%s: %s forged, rolled back or cloned", name, were(before, "message"))})
+	}
+	for _, f := range s.Forgeries {
+		out = append(out, note{
+			key: forgeryKey(s.Stream, f.Class, f.Sequence), bad: true, more: "and %d more that are forged, rolled back or cloned",
+			text: fmt.Sprintf("%s: message %d: %s: %s", name, f.Sequence, f.Class, f.Reason),
+		})
+	}
+	if n := s.Forged - min(s.Forged, before+uint64(len(s.Forgeries))); n > 0 {
+		out = append(out, note{key: fmt.Sprint("unlisted ", bits.Len64(n), " ", name), bad: true, text: fmt.Sprintf("%s: and %d that are not listed are forged, rolled back or cloned", name, n)})
 	}
 	return out
 }
@@ -242,7 +344,7 @@ func (r *receiver) streamNotes(s *envelope.StreamReport, now time.Time) (out []n
 func (r *receiver) gatewayNotes(g *envelope.GatewayReport) (out []note) {
 	s := &g.Statement
 	switch {
-	case s.Sequence == 0 && r.broker && r.left == 0:
+	case s.Sequence == 0 && r.caughtUp(g):
 		out = append(out, note{
 			key: "unstated " + g.Gateway, bad: r.audit != nil, early: true,
 			text: fmt.Sprintf("gateway %s has made no statement: nobody can tell whether its newest messages are withheld", g.Gateway),
@@ -253,7 +355,7 @@ func (r *receiver) gatewayNotes(g *envelope.GatewayReport) (out []note) {
 			text: fmt.Sprintf("gateway %s is silent: its last statement is of %s and promised the next within %v; it is down or cut off, or its messages are withheld%s",
 				g.Gateway, stamp(s.Time.UnixNano()), s.Interval, untrusted(s.Clock)),
 		})
-	case s.Sequence > 0 && r.live && r.left == 0 && s.Clock == envelope.ClockUnknown:
+	case s.Sequence > 0 && r.live && r.caughtUp(g) && s.Clock == envelope.ClockUnknown:
 		out = append(out, note{key: "clock " + g.Gateway, early: true, text: "gateway " + g.Gateway + " does not trust its clock: how late its messages come cannot be told"})
 	}
 	return out
@@ -264,4 +366,26 @@ func untrusted(c envelope.Clock) string {
 		return " (it does not trust its clock)"
 	}
 	return ""
+}
+
+// does gives "1 message waits" and "2 messages wait".
+func does[N int | uint64](n N, thing, verb string) string {
+	if n == 1 {
+		verb += "s"
+	}
+	return count(n, thing) + " " + verb
+}
+
+func are[N int | uint64](n N, thing string) string {
+	if n == 1 {
+		return count(n, thing) + " is"
+	}
+	return count(n, thing) + " are"
+}
+
+func were[N int | uint64](n N, thing string) string {
+	if n == 1 {
+		return count(n, thing) + " was"
+	}
+	return count(n, thing) + " were"
 }
