@@ -47,6 +47,7 @@ type committer struct {
 	segment  int64                 // what the streams leave of the size of the outbox's segments
 	now      func() time.Time
 	damage   damage
+	ages     ages
 	lost     atomic.Uint64
 	commits  atomic.Uint64
 	messages atomic.Uint64
@@ -61,6 +62,7 @@ type committer struct {
 	// The committer's own.
 	pending []stream.Pending           // what was drained; the set knows how far it is
 	left    bool                       // more of it is to be built
+	rate    eventRate                  // of its own events
 	records []outbox.Record            // scratch
 	encoded []byte                     // scratch that records point into
 	told    []string                   // quarantined messages whose loss records are built
@@ -69,8 +71,9 @@ type committer struct {
 	stated  time.Time                  // when the newest statement was made
 	stateAt uint64                     // a position not before it; the relay is to come by before the next
 
-	swaps chan swap     // what is to change between two commits
-	ended chan struct{} // closed when run has returned
+	owed  func(*committer) // a swap whose new decisions are in force, and whose rest is not yet
+	swaps chan swap        // what is to change between two commits
+	ended chan struct{}    // closed when run has returned
 }
 
 // swap changes what commits follow, between two of them. What is pending then is
@@ -157,7 +160,8 @@ func (c *committer) between(s swap) bool {
 func (c *committer) swap(ctx context.Context, s swap) error {
 	drained := false
 	err := c.commit(ctx, func(now time.Time) (left bool, err error) {
-		if !drained {
+		if !drained { // from here on samples are decided anew, whatever becomes of this commit
+			c.owed = s.put
 			c.pending, drained = s.drain(c.pending[:0]), true
 		}
 		c.left, err = c.set.Build(c.pending, now)
@@ -167,10 +171,19 @@ func (c *committer) swap(ctx context.Context, s swap) error {
 		return err
 	}
 	c.mu.Lock()
-	s.put(c)
+	c.pay()
 	c.mu.Unlock()
 	close(s.done)
 	return nil
+}
+
+// pay does what a swap left to be done. Called with mu held, once all that was
+// decided before it is built.
+func (c *committer) pay() {
+	if c.owed != nil {
+		c.owed(c)
+		c.owed = nil
+	}
 }
 
 // finish commits what is pending and closes every epoch. It does not wait for
@@ -209,8 +222,10 @@ func (c *committer) commit(ctx context.Context, build func(time.Time) (left bool
 		left, err := build(c.now())
 		c.mu.Unlock()
 		if err != nil {
-			c.logger.Error("samples could not be sealed and are lost", "error", err)
-			c.events(stream.Event{Name: "seal-failed", Text: err.Error()})
+			c.logger.Error("something could not be sealed and is lost", "error", err)
+			for _, e := range c.rate.limit(nil, []stream.Event{{Name: "seal-failed", Text: err.Error()}}, c.now()) {
+				c.events(e)
+			}
 		}
 		if err := c.flush(ctx); err != nil {
 			return err
@@ -237,9 +252,13 @@ func (c *committer) flush(ctx context.Context) error {
 			return err
 		}
 		hold := errors.Is(err, outbox.ErrFull)
-		if c.intake.stall(err.Error(), hold) {
+		why := err.Error()
+		if isDiskFull(err) { // whose text names another file each time
+			why = "no room is left on the disk of the state folder, or its quota is used up: make room there, or make max_size of the outbox smaller"
+		}
+		if c.intake.stall(why, hold) {
 			c.logger.Error(stalledText(hold), "error", err)
-			c.events(stream.Event{Name: "outbox-stalled", Text: err.Error()})
+			c.events(stream.Event{Name: "outbox-stalled", Text: why})
 		}
 		select {
 		case <-ctx.Done():
@@ -281,6 +300,7 @@ func (c *committer) waiting() bool {
 func (c *committer) build(now time.Time) (left bool, err error) {
 	var w word
 	if !c.left {
+		c.pay()
 		c.pending = c.pending[:0]
 		c.intake.drained()
 		for _, s := range c.sinks() {
@@ -303,7 +323,7 @@ func (c *committer) build(now time.Time) (left bool, err error) {
 		}
 	}
 	c.extra = c.extra[n:]
-	return c.left || len(c.extra) > 0, err
+	return c.left || !fresh || len(c.extra) > 0, err
 }
 
 // state builds a statement. One waits in the outbox at a time: while nothing is
@@ -338,6 +358,7 @@ func (c *committer) offer() error {
 
 func (c *committer) accept() error {
 	last := c.log.Stats().LastPosition
+	c.ages.accepted(last, c.now())
 	c.mu.Lock()
 	c.commits.Add(1)
 	c.messages.Add(uint64(len(c.set.Built())))

@@ -23,6 +23,9 @@ func difference(old, c *configs.Config, now time.Time) (changes []string) {
 	if old.Policy.Revision != c.Policy.Revision || old.Policy.Digest != c.Policy.Digest {
 		say("policy revision %d becomes %d", old.Policy.Revision, c.Policy.Revision)
 	}
+	if was, is := old.Policy.Location, c.Policy.Location; was != nil && is != nil && was.String() != is.String() {
+		say("time zone %s becomes %s", was, is)
+	}
 	if old.Trust.Revision != c.Trust.Revision {
 		say("trust file revision %d becomes %d", old.Trust.Revision, c.Trust.Revision)
 	}

@@ -98,7 +98,7 @@ func (l *eventLog) queue(e stream.Event, now time.Time) {
 		l.held++
 		return
 	}
-	of := map[string]string{"text": e.Text, "machine": e.Machine, "point": e.Point}
+	of := map[string]string{"text": clip(e.Text, maxChanges), "machine": e.Machine, "point": clip(e.Point, maxChanges/4)}
 	if l.held > 0 {
 		of["left_out_before"] = fmt.Sprint(l.held)
 		l.held = 0

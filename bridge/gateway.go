@@ -83,12 +83,13 @@ type Gateway struct {
 	stopped   context.Context    // while it runs; nil before
 	endRelay  context.CancelFunc // of the one in force
 
-	mu      sync.Mutex // guards what a reload changes and others look at
-	config  *configs.Config
-	relay   *relay.Relay
-	sinks   []*sink
-	leftOut []status.LeftOut
-	reload  status.Reload
+	mu       sync.Mutex // guards what a reload changes and others look at
+	config   *configs.Config
+	relay    *relay.Relay
+	relaying *relay.Relay // the one that runs; nil before
+	sinks    []*sink
+	leftOut  []status.LeftOut
+	reload   status.Reload
 }
 
 // New takes the state folder, opens the outbox and builds everything. It
@@ -199,6 +200,7 @@ func (g *Gateway) buildCommitter(keys *keystore.Store) error {
 	_, _ = rand.Read(set.Instance[:])
 	g.committer.set = stream.NewSet(set, heads)
 	g.committer.explain(append(lost, quarantined...)...)
+	g.committer.ages.before = g.log.Stats().LastPosition
 	g.log.SetPreamble(g.committer.preamble)
 	return nil
 }
@@ -411,7 +413,7 @@ func (g *Gateway) Run(ctx context.Context, hurry <-chan struct{}) error {
 
 	var rest sync.WaitGroup
 	g.reloading.Lock()
-	g.stopped = stopped
+	g.stopped, g.endRelay = stopped, func() {}
 	for _, e := range g.endpoints {
 		g.run(e)
 	}
@@ -478,15 +480,17 @@ func (g *Gateway) relays(ctx context.Context) error {
 		one, end := context.WithCancel(ctx)
 		g.mu.Lock()
 		r := g.relay
-		g.endRelay = end
+		g.relaying, g.endRelay = r, end
 		g.mu.Unlock()
 		err := r.Run(one)
 		end()
+		if g.relayInForce() != r {
+			if err := r.Close(); err != nil {
+				g.logger.Error("an uplink that is no more cannot be closed", "error", err)
+			}
+		}
 		if err != nil || ctx.Err() != nil {
 			return err
-		}
-		if err := r.Close(); err != nil {
-			g.logger.Error("an uplink that is no more cannot be closed", "error", err)
 		}
 	}
 }

@@ -2,6 +2,9 @@ package bridge
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +13,8 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +24,11 @@ import (
 
 // guardsEvery is how often the counters of the guards on ciphertext are written;
 // what changes how far a device is trusted is written within a second.
-const guardsEvery = time.Minute
+const (
+	guardsEvery   = time.Minute
+	guardsSoon    = time.Second
+	maxRemembered = 10000 // machines
+)
 
 // guardMemory keeps what the guards on ciphertext have seen over restarts:
 // counters, and no payload (guards.json of the state folder). It is the
@@ -32,7 +41,7 @@ type guardMemory struct {
 	of map[string]map[string]stream.Guarded // machine, point; also of machines that are no more
 
 	written []byte
-	trusted []byte // of what was written, what trust follows from
+	trusted string // of what was written, what trust follows from
 	at      time.Time
 }
 
@@ -54,7 +63,8 @@ func openGuards(dir string, logger *slog.Logger) (*guardMemory, error) {
 	return g, nil
 }
 
-// save writes what the guards of the sinks have seen, where it is time to.
+// save writes what the guards of the sinks have seen, where it is time to: each
+// minute, and at once where a device loses or gains trust.
 func (g *guardMemory) save(sinks []*sink, now time.Time, last bool) {
 	all := make(map[string]map[string]stream.Guarded)
 	for _, s := range sinks {
@@ -65,27 +75,36 @@ func (g *guardMemory) save(sinks []*sink, now time.Time, last bool) {
 	if len(all) == 0 {
 		return
 	}
+	trusted := trustOf(all)
+	since := now.Sub(g.at)
+	switch changed := trusted != g.trusted; {
+	case last, since < 0, since >= guardsEvery:
+	case changed && since >= guardsSoon:
+	default:
+		return
+	}
+	b, err := json.Marshal(g.merge(all))
+	if err == nil && !bytes.Equal(b, g.written) {
+		err = writeDurably(g.path, b)
+	}
+	g.at = now
+	if err != nil {
+		g.logger.Error("what the guards on ciphertext have seen cannot be written; after a restart devices are on probation longer", "error", err)
+		return
+	}
+	g.written, g.trusted = b, trusted
+}
+
+// merge adds what is known now to what is remembered, of machines that are no
+// more too: one that comes back is not trusted for having been away.
+func (g *guardMemory) merge(all map[string]map[string]stream.Guarded) map[string]map[string]stream.Guarded {
 	g.mu.Lock()
-	if g.of == nil {
+	defer g.mu.Unlock()
+	if g.of == nil || len(g.of) > maxRemembered {
 		g.of = make(map[string]map[string]stream.Guarded)
 	}
 	maps.Copy(g.of, all)
-	g.mu.Unlock()
-	b, err := json.Marshal(all)
-	if err != nil {
-		g.logger.Error("what the guards on ciphertext have seen cannot be written", "error", err)
-		return
-	}
-	trusted := trustOf(all)
-	since := now.Sub(g.at)
-	due := last || since < 0 || since >= guardsEvery || !bytes.Equal(trusted, g.trusted)
-	if !due || bytes.Equal(b, g.written) {
-		return
-	}
-	if err := writeDurably(g.path, b); err != nil {
-		g.logger.Error("what the guards on ciphertext have seen cannot be written; after a restart devices are on probation longer", "error", err)
-	}
-	g.written, g.trusted, g.at = b, trusted, now
+	return maps.Clone(g.of)
 }
 
 // remembered gives what is known of a machine's points.
@@ -96,19 +115,16 @@ func (g *guardMemory) remembered(machine string) map[string]stream.Guarded {
 }
 
 // trustOf gives what changes only when a device gains or loses trust.
-func trustOf(all map[string]map[string]stream.Guarded) []byte {
-	type trust struct {
-		Alarm, Trusted bool
-		Headers        []uint64
-	}
-	of := make(map[string]trust)
-	for machine, points := range all {
-		for name, g := range points {
-			of[machine+"/"+name] = trust{g.State.Alarm, g.State.Trusted(), g.State.Headers}
+func trustOf(all map[string]map[string]stream.Guarded) string {
+	var of strings.Builder
+	for _, machine := range slices.Sorted(maps.Keys(all)) {
+		points := all[machine]
+		for _, name := range slices.Sorted(maps.Keys(points)) {
+			state := points[name].State
+			fmt.Fprintf(&of, "%s/%s %t %t\n", machine, name, state.Alarm, state.Trusted())
 		}
 	}
-	b, _ := json.Marshal(of) // nothing in it can fail
-	return b
+	return of.String()
 }
 
 // guards gives what the machine's guards have seen.
@@ -120,9 +136,24 @@ func (s *sink) guards() (of map[string]stream.Guarded) {
 // origin says what a guard's memory holds for: a point that is read elsewhere, or
 // whose device has other keys, begins anew.
 func origin(m *configs.Machine, p *configs.Point) string {
-	key := ""
-	if p.Guard.DeviceKey != nil {
-		key = fmt.Sprintf("%x", p.Guard.DeviceKey)
+	of := sha256.New()
+	for _, part := range []string{m.Endpoint(), m.Device(), pin(m), p.At, p.Passthrough, fmt.Sprintf("%x", p.Guard.KeyIDs)} {
+		fmt.Fprintf(of, "%d %s ", len(part), part)
 	}
-	return fmt.Sprintf("%s|%s|%s|%s|%x|%s", m.Endpoint(), m.Device(), p.At, p.Passthrough, p.Guard.KeyIDs, key)
+	if p.Guard.DeviceKey != nil {
+		key, err := x509.MarshalPKIXPublicKey(p.Guard.DeviceKey)
+		fmt.Fprintf(of, "%x %v", key, err)
+	}
+	return hex.EncodeToString(of.Sum(nil)[:16])
+}
+
+// pin says who a machine is, beside where it is reached.
+func pin(m *configs.Machine) string {
+	switch {
+	case m.OPCUA != nil:
+		return fmt.Sprintf("%x", m.OPCUA.Endpoint.ServerSHA256)
+	case m.CoAP != nil:
+		return m.CoAP.Device.String()
+	}
+	return ""
 }

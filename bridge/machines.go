@@ -19,13 +19,13 @@ import (
 // newSink makes the sink of one machine. Before its first link everything is
 // decided as over the connection that the file asks for, which is never weaker.
 func (g *Gateway) newSink(m *configs.Machine) *sink {
-	return g.newSinkOf(g.configuration(), m)
+	return g.newSinkOf(g.configuration(), m, g.events.write)
 }
 
-func (g *Gateway) newSinkOf(c *configs.Config, m *configs.Machine) *sink {
+func (g *Gateway) newSinkOf(c *configs.Config, m *configs.Machine, events func(stream.Event)) *sink {
 	s := &sink{
 		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &c.Policy,
-		now: g.now, deciding: g.clock.Deciding, intake: g.committer.intake, events: g.events.write,
+		now: g.now, deciding: g.clock.Deciding, intake: g.committer.intake, events: events,
 		pending: newPending(m), meta: make([]point.Meta, len(m.Points)), negotiated: m.Security(),
 	}
 	s.guarded(func() {

@@ -534,7 +534,9 @@ func always(name string, s Source) *endpoint {
 // use puts the fake in place of the real sources.
 func (f *fake) use(g *Gateway) *fake {
 	f.sink = g.sinks[0]
-	g.endpoints = []*endpoint{always("fake", f)}
+	e := always("fake", f)
+	e.attached = []attached{{&configs.Machine{Name: g.sinks[0].machine}, g.sinks[0]}}
+	g.endpoints = []*endpoint{e}
 	return f
 }
 

@@ -73,7 +73,7 @@ func (g *Gateway) replace(c *configs.Config, problems []configs.Problem) ([]stri
 		return nil, err
 	}
 	changes := difference(old, c, g.now())
-	if len(changes) == 0 && reflect.DeepEqual(old.Machines, c.Machines) {
+	if len(changes) == 0 && reflect.DeepEqual(old.Machines, c.Machines) && g.allServed() {
 		return nil, nil
 	}
 	r := g.rewire(old, c)
@@ -93,25 +93,68 @@ func (g *Gateway) replace(c *configs.Config, problems []configs.Problem) ([]stri
 		return nil, err
 	}
 
+	// An outbox that is full, because nothing takes what is in it, accepts again by
+	// these: they must not wait for it.
+	if uplinks != nil {
+		g.putRelay(uplinks)
+	}
+	if c.Outbox.MaxSize > old.Outbox.MaxSize {
+		g.log.SetMaxSize(c.Outbox.MaxSize)
+	}
 	r.detach()
 	if !g.committer.between(swap{done: make(chan struct{}), drain: r.drain, put: func(k *committer) {
-		k.set.Levels, k.segment = levels, segment
+		k.set.Levels, k.segment, k.set.CommitBytes = levels, segment, int(segment/4)
 		k.dropOld, k.maxAge = !c.Outbox.StopPolling, c.Outbox.MaxAge
 		g.log.SetMaxSize(c.Outbox.MaxSize)
 	}}) {
 		return nil, errors.New("the gateway ends")
 	}
+	for name, s := range r.fresh {
+		if r.gone[name] == nil {
+			s.begin(g.events.write)
+		}
+	}
 	g.mu.Lock()
 	g.config, g.sinks, g.leftOut = c, r.sinks, nil
 	g.mu.Unlock()
 	r.attach()
-	if uplinks != nil {
-		g.mu.Lock()
-		g.relay = uplinks
-		g.endRelay()
-		g.mu.Unlock()
-	}
 	return changes, nil
+}
+
+// putRelay has another relay take over, once what the one before has under way is
+// stored.
+func (g *Gateway) putRelay(r *relay.Relay) {
+	g.mu.Lock()
+	before := g.relay
+	g.relay = r
+	unused := g.relaying != before
+	g.endRelay()
+	g.mu.Unlock()
+	if unused { // it never ran
+		if err := before.Close(); err != nil {
+			g.logger.Error("an uplink that is no more cannot be closed", "error", err)
+		}
+	}
+}
+
+// allServed tells whether each machine is read. One that is not may be now: what
+// its file names may have changed.
+func (g *Gateway) allServed() bool {
+	g.mu.Lock()
+	sinks, leftOut := g.sinks, len(g.leftOut)
+	g.mu.Unlock()
+	return leftOut == 0 && !slices.ContainsFunc(sinks, func(s *sink) bool { return !s.isServed() || g.endpointOf(s.machine) == nil })
+}
+
+// endpointOf gives the endpoint that reads a machine; nil where none does, or
+// nothing runs there any more. Called with reloading held.
+func (g *Gateway) endpointOf(machine string) *endpoint {
+	for _, e := range g.endpoints {
+		if e.has(machine) && !e.isOver() {
+			return e
+		}
+	}
+	return nil
 }
 
 // reloadable refuses what has problems, and what needs a restart.
@@ -184,202 +227,4 @@ func (g *Gateway) acceptAgain(c *configs.Config) error {
 	}
 	g.acceptedNow(c, before, store.Accepted())
 	return nil
-}
-
-// rewiring is what a reload does to machines and endpoints.
-type rewiring struct {
-	g        *Gateway
-	old, new *configs.Config
-	was      map[string]*configs.Machine
-	kept     map[string]*sink     // of machines that are read as before
-	gone     map[string]*sink     // of those that are not read any more, or otherwise
-	fresh    map[string]*sink     // of those that are attached
-	sinks    []*sink              // all that will be
-	made     []*endpoint          // new ones, in place of none
-	places   map[string]*endpoint // of the fresh
-}
-
-func (g *Gateway) rewire(old, c *configs.Config) *rewiring {
-	r := &rewiring{
-		g: g, old: old, new: c, was: make(map[string]*configs.Machine), places: make(map[string]*endpoint),
-		kept: make(map[string]*sink), gone: make(map[string]*sink), fresh: make(map[string]*sink),
-	}
-	for i := range old.Machines {
-		r.was[old.Machines[i].Name] = &old.Machines[i]
-	}
-	return r
-}
-
-// prepare makes what is new, and changes nothing that runs.
-func (r *rewiring) prepare() error {
-	for _, s := range r.g.allSinks() {
-		r.gone[s.machine] = s
-	}
-	var moved []*configs.Machine
-	for i := range r.new.Machines {
-		m := &r.new.Machines[i]
-		was, s := r.was[m.Name], r.gone[m.Name]
-		if was != nil && s != nil && s.isServed() && sameReading(was, m) {
-			r.kept[m.Name] = s
-			delete(r.gone, m.Name)
-			r.sinks = append(r.sinks, s)
-			continue
-		}
-		fresh := r.g.newSinkOf(r.new, m)
-		r.fresh[m.Name] = fresh
-		r.sinks = append(r.sinks, fresh)
-		moved = append(moved, m)
-	}
-	w := r.g.wiring(r.new, r.fresh)
-	for _, m := range moved {
-		all := append(slices.Clone(r.g.endpoints), r.made...)
-		if k := slices.IndexFunc(all, func(e *endpoint) bool { return e.of != nil && sameEndpoint(e.of.machines[0], m) }); k >= 0 {
-			r.places[m.Name] = all[k]
-			continue
-		}
-		groups := w.groups([]configs.Machine{*m})
-		if len(groups) == 0 {
-			return fmt.Errorf("machine %s: no protocol", m.Name)
-		}
-		e, err := w.endpoint(groups[0])
-		if err != nil {
-			return fmt.Errorf("machine %s: %w", m.Name, err)
-		}
-		r.made = append(r.made, e)
-		r.places[m.Name] = e
-	}
-	return nil
-}
-
-// sameReading tells whether two descriptions of a machine are read in the very
-// same way, so that nothing of the field side has to change.
-func sameReading(a, b *configs.Machine) bool {
-	return reflect.DeepEqual(a.Modbus, b.Modbus) && reflect.DeepEqual(a.OPCUA, b.OPCUA) && reflect.DeepEqual(a.CoAP, b.CoAP) && a.Protocol() == b.Protocol() && sameEndpoint(a, b)
-}
-
-// detach takes away what is read no more, or otherwise. An endpoint without
-// machines ends before another one may take its place at the device.
-func (r *rewiring) detach() {
-	for name := range r.gone {
-		for _, e := range r.g.endpoints {
-			if !e.has(name) {
-				continue
-			}
-			left, err := e.detach(name)
-			if err != nil {
-				r.g.logger.Error("a machine cannot be detached", "machine", name, "error", err)
-			}
-			if left == 0 && !r.needed(e) {
-				e.stop()
-				<-e.ended
-			}
-		}
-	}
-	r.g.endpoints = slices.DeleteFunc(r.g.endpoints, func(e *endpoint) bool { return e.of != nil && e.empty() && !r.needed(e) })
-}
-
-func (r *rewiring) needed(e *endpoint) bool {
-	for _, p := range r.places {
-		if p == e {
-			return true
-		}
-	}
-	return false
-}
-
-// drain takes what is pending of all machines, and has those that go on decide
-// by the new configuration.
-func (r *rewiring) drain(dst []stream.Pending) []stream.Pending {
-	for name, s := range r.gone {
-		dst = s.drain(dst)
-		if next := r.fresh[name]; next != nil {
-			next.succeed(s)
-		}
-	}
-	for i := range r.new.Machines {
-		m := &r.new.Machines[i]
-		if s := r.kept[m.Name]; s != nil {
-			dst = s.follow(dst, r.new, m, !reflect.DeepEqual(r.was[m.Name], m))
-		}
-	}
-	return dst
-}
-
-// attach reads what is new. A machine that cannot be attached, although its
-// description was found good, is left out.
-func (r *rewiring) attach() {
-	for i := range r.new.Machines {
-		m := &r.new.Machines[i]
-		s := r.fresh[m.Name]
-		if s == nil {
-			for _, e := range r.g.endpoints {
-				e.redescribe(m)
-			}
-			continue
-		}
-		if err := r.places[m.Name].attach(m, s); err != nil {
-			r.g.leaveOut(m.Name, err)
-			r.g.forget(s)
-		}
-	}
-	for _, e := range r.made {
-		r.g.run(e)
-	}
-	r.g.endpoints = append(r.g.endpoints, r.made...)
-}
-
-// forget takes a sink away that no source has.
-func (g *Gateway) forget(s *sink) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.sinks = slices.DeleteFunc(slices.Clone(g.sinks), func(o *sink) bool { return o == s })
-}
-
-func (e *endpoint) empty() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return len(e.attached) == 0
-}
-
-// isServed tells whether samples of the machine are taken.
-func (s *sink) isServed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.withdrawn == "" && s.source != nil
-}
-
-// succeed takes up what another sink of the machine has counted and seen.
-func (s *sink) succeed(old *sink) {
-	old.guarded(func() { s.pending.Succeed(old.pending) })
-	s.guarded(func() { s.decide() })
-}
-
-// follow hands over what is pending, and decides by another configuration from
-// then on. With changed set the machine's description is another one, too.
-func (s *sink) follow(dst []stream.Pending, c *configs.Config, m *configs.Machine, changed bool) []stream.Pending {
-	out := dst
-	s.guarded(func() {
-		out = s.pending.Drain(dst)
-		s.policy = &c.Policy
-		if changed {
-			next := newPending(m)
-			next.Succeed(s.pending)
-			s.pending, s.about, s.points = next, m.About, policyPoints(m)
-			for i, meta := range s.meta {
-				if meta.Unit != "" {
-					s.pending.Describe(i, meta.Unit)
-				}
-			}
-		}
-		s.decide()
-	})
-	return out
-}
-
-// clip shortens a text for a log.
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + " …"
 }

@@ -206,9 +206,9 @@ func (s *sink) status() (m status.Machine, withdrawn string) {
 		s.counts = s.pending.Counts()
 	})
 	s.mu.Lock()
-	source := s.source
+	source, points := s.source, s.points
 	s.mu.Unlock()
-	field := s.fieldOf(source) // a source is asked without the mutex: it holds its own over calls to us
+	field := fieldOf(s.machine, points, source) // a source is asked without the mutex: it holds its own over calls to us
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.withdrawn != "" {

@@ -36,8 +36,12 @@ func (g *Gateway) Status() status.Gateway {
 		Commits: g.committer.commits.Load(), Messages: g.committer.messages.Load(), Stalled: g.committer.intake.why(),
 	}
 	o := g.log.Stats()
+	oldest := o.Oldest
+	if o.Messages > 0 {
+		oldest = g.committer.ages.oldest(o.FreedPosition, o.Oldest)
+	}
 	out.Outbox = status.Outbox{
-		Messages: o.Messages, Bytes: o.Bytes, Oldest: o.Oldest, Size: o.UsedSize, MaxSize: o.MaxSize, Lost: g.committer.lost.Load(),
+		Messages: o.Messages, Bytes: o.Bytes, Oldest: oldest, Size: o.UsedSize, MaxSize: o.MaxSize, Lost: g.committer.lost.Load(),
 	}
 	for _, u := range uplinks.Status() {
 		out.Uplinks = append(out.Uplinks, status.Uplink{

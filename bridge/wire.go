@@ -14,6 +14,7 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/bridge/status"
 	"github.com/fieldseal/fieldseal/configs"
+	"github.com/fieldseal/fieldseal/policy"
 )
 
 // Source reads one endpoint and the machines behind it.
@@ -213,13 +214,13 @@ func (w *wiring) groups(machines []configs.Machine) (out []*group) {
 }
 
 // fieldOf gives what the machine's source counted.
-func (s *sink) fieldOf(source Source) (f status.Field) {
+func fieldOf(machine string, points []policy.Point, source Source) (f status.Field) {
 	switch source := source.(type) {
 	case *modbus.Source:
 		all := source.Stats()
 		f.Reconnects = all.Reconnects
 		for _, m := range all.Machines {
-			if m.Machine == s.machine {
+			if m.Machine == machine {
 				f.Faults, f.LeftOut, f.Missed, f.Refused = m.Faults, m.Overruns, m.Torn, m.Refused
 			}
 		}
@@ -227,19 +228,19 @@ func (s *sink) fieldOf(source Source) (f status.Field) {
 		all := source.Stats()
 		f.Deaths, f.Alone = all.Deaths, all.Alone
 		for _, m := range all.Machines {
-			if m.Machine != s.machine {
+			if m.Machine != machine {
 				continue
 			}
 			f.Reconnects, f.LeftOut, f.Missed, f.Refused = max(m.Connections, 1)-1, m.Dropped, m.Gaps, m.Refused
 			for _, r := range m.Revised {
 				f.Slow = append(f.Slow, status.Slow{
-					Point: s.points[r.Point].Name, Sampling: r.Sampling.Seconds(), Publishing: r.Publishing.Seconds(), Queue: r.Queue,
+					Point: points[r.Point].Name, Sampling: r.Sampling.Seconds(), Publishing: r.Publishing.Seconds(), Queue: r.Queue,
 				})
 			}
 		}
 	case *coap.Source:
 		for _, m := range source.Stats().Machines {
-			if m.Machine == s.machine {
+			if m.Machine == machine {
 				f.Reconnects, f.Faults, f.Refused, f.LeftOut = max(m.Joined, 1)-1, m.Senseless, m.Refused, m.Full
 			}
 		}

@@ -241,10 +241,16 @@ func nearest(s string, words []string, all string) string {
 }
 
 // distance is the number of letters to add, remove or change from a to b, as
-// far as it is below 3.
+// far as it is below 3. Two neighbours that changed places are no distance to
+// speak of: "unit32" is uint32, and not int32.
 func distance(a, b string) int {
 	if len(a) > len(b)+2 || len(b) > len(a)+2 {
 		return 3
+	}
+	for i := range len(a) - 1 {
+		if len(a) == len(b) && a[:i]+a[i+1:i+2]+a[i:i+1]+a[i+2:] == b {
+			return 0
+		}
 	}
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -157,15 +157,15 @@ func (c *Clock) floor(steady time.Time) time.Time {
 func (c *Clock) setMark(t time.Time) { c.mark, c.base, c.baseAt = t, t, time.Now() }
 
 func (c *Clock) why(r *Reading) string {
-	const sync = "let NTP or PTP synchronise the clock"
+	const sync = "let NTP or PTP synchronise the clock (timedatectl or chronyc tracking show whether it is); until then no exception counts, and then what they cover goes on by itself"
 	mark, now := r.Mark.UTC().Format(time.RFC3339), r.Now.UTC().Format(time.RFC3339)
 	switch {
 	case r.Trust == Untrusted && c.problem != nil:
 		return c.problem.Error()
 	case r.Trust == Untrusted && r.Mark.IsZero():
-		return "the clock is not synchronised and has not been since the state folder was made, or since a policy was accepted at a time that could not be: " + sync
+		return "the clock is not synchronised, and never was as far as this state folder knows: " + sync
 	case r.Trust == Untrusted:
-		return fmt.Sprintf("the clock is not synchronised and says %s, though it has been %s already: %s", now, mark, sync)
+		return fmt.Sprintf("the clock is not synchronised and says %s, though it was %s already: %s", now, mark, sync)
 	case r.Deciding.Sub(r.Now) > slack:
 		return fmt.Sprintf("the clock says %s, though it has been %s already: what ended by then stays so; if the clock was wrong then, sign the policy again with the next revision", now, mark)
 	}

@@ -15,6 +15,7 @@ import (
 const (
 	patience   = 5                // failures without progress, before the next uplink is tried
 	longEnough = 8 * time.Second  // without progress, too, where there was more than one failure
+	sayEvery   = 10 * time.Minute // in the log, that an uplink still does not deliver
 	probeEvery = 30 * time.Second // one that failed, while another is there
 )
 
@@ -25,6 +26,7 @@ type link struct {
 	pause    *backoff.ExponentialBackOff
 	failures int       // since something was stored
 	failing  time.Time // since when; the first of them
+	said     time.Time // when the log was told last
 	givenUp  bool      // another uplink is preferred, but for probes
 	retryAt  time.Time // not before
 	fault    string    // the one that an event told of, until it delivers again
@@ -96,7 +98,11 @@ func (r *Relay) failed(l *link, err error, progress bool) {
 	}
 	if !isFault {
 		r.setState(l, Connecting, err.Error())
-		r.logger.Warn("the uplink does not deliver", "uplink", l.Name, "error", err, "again_in", pause)
+		// A month without a network must not fill the log with one sentence.
+		if l.failures == 1 || now.Sub(l.said) >= sayEvery {
+			l.said = now
+			r.logger.Warn("the uplink does not deliver", "uplink", l.Name, "error", err, "failures", l.failures, "again_in", pause.Round(time.Millisecond))
+		}
 		return
 	}
 	r.setState(l, Faulty, err.Error())

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -78,20 +79,22 @@ func fitting(s string) string {
 // catalogued is how much of a catalogue stands in an epoch.
 type catalogued struct {
 	version uint64
-	entries int // so many, in their order
+	entries int  // so many of what it may say, in their order
+	all     bool // or what is left cannot be said
 }
 
 // catalogue adds what the epoch has not of the machine's catalogue, as much as
 // the commit takes. In a stream that is clear it names units and enumerations
-// only: what the machine's file says beside, nobody released.
+// only: what the machine's file says beside, nobody released. An error is told
+// once: it must not cost samples.
 func (s *Set) catalogue(id envelope.Stream, st *state, level *Level, p *Pending, now time.Time) error {
-	if p.Catalogue == nil {
+	if p.Catalogue == nil || st.told.version == p.Catalogue.Version && st.told.all {
 		return nil
 	}
 	if st.told.version != p.Catalogue.Version {
 		st.told = catalogued{version: p.Catalogue.Version}
 	}
-	entries := p.Catalogue.Entries[id.Level]
+	entries := s.tellable(id, level, p.Catalogue.Entries[id.Level])
 	for st.told.entries < len(entries) && !s.full(st) {
 		part := entries[st.told.entries:]
 		n, size := 0, envelope.CatalogueBound(nil)
@@ -102,51 +105,52 @@ func (s *Set) catalogue(id envelope.Stream, st *state, level *Level, p *Pending,
 			}
 			n++
 		}
-		if err := s.pushCatalogue(id, st, level, p, part[:n], now); err != nil {
-			return err
-		}
 		st.told.entries += n
+		if err := s.pushCatalogue(id, st, level, p, part[:n], now); err != nil {
+			st.told.all = true
+			return fmt.Errorf("cannot seal the catalogue of %s/%s: %w", id.Machine, id.Level, err)
+		}
 	}
+	st.told.all = st.told.entries >= len(entries)
 	return nil
 }
 
-func (s *Set) pushCatalogue(id envelope.Stream, st *state, level *Level, p *Pending, entries []envelope.Entry, now time.Time) (err error) {
+func (s *Set) pushCatalogue(id envelope.Stream, st *state, level *Level, p *Pending, entries []envelope.Entry, now time.Time) error {
 	m := s.message(id, st, envelope.Data, now.UnixNano())
 	base, at := p.Machine+"/", len(s.body)
-	if entries = tellable(entries, level); len(entries) == 0 {
-		return nil
-	}
+	var body []byte
+	var err error
 	if level.Send == policy.SendClear {
 		m.ContentType = envelope.TypeCatalogue
-		s.body, err = envelope.AppendCatalogue(s.body, base, entries)
+		body, err = envelope.AppendCatalogue(s.body, base, entries)
 	} else {
 		m.ContentType = envelope.TypeSealed
-		for i := range entries {
-			if level.Hide {
-				entries[i].ID = envelope.HiddenName(s.NamesKey, id, entries[i].Name)
-			}
-		}
-		s.body, err = st.sealer.SealCatalogue(s.body, m.Sequence, base, entries)
+		body, err = st.sealer.SealCatalogue(s.body, m.Sequence, base, entries)
 	}
 	if err != nil {
 		return err
 	}
+	s.body = body
 	m.Body = s.body[at:len(s.body):len(s.body)]
 	s.push(st, m)
 	return nil
 }
 
 // tellable gives what of the entries the level's stream may say and is not said
-// by its addresses.
-func tellable(entries []envelope.Entry, level *Level) []envelope.Entry {
+// by its addresses, with the ids of hidden names.
+func (s *Set) tellable(id envelope.Stream, level *Level, entries []envelope.Entry) []envelope.Entry {
 	out := make([]envelope.Entry, 0, len(entries))
 	for _, e := range entries {
 		if level.Send == policy.SendClear {
 			e.Tags = nil
 		}
-		if level.Hide || len(e.Texts) > 0 || len(e.Tags) > 0 {
-			out = append(out, e)
+		if !level.Hide && len(e.Texts) == 0 && len(e.Tags) == 0 {
+			continue
 		}
+		if level.Hide {
+			e.ID = envelope.HiddenName(s.NamesKey, id, e.Name)
+		}
+		out = append(out, e)
 	}
 	return out
 }

@@ -266,3 +266,84 @@ func TestRevokedRecipient(t *testing.T) {
 	assert.Equal(t, []int64{1}, values)
 	assert.NotZero(t, unopened)
 }
+
+// TestHiddenNamesOfManyPoints holds that a catalogue is cut with the ids in it:
+// one that does not fit a message would cost samples.
+func TestHiddenNamesOfManyPoints(t *testing.T) {
+	for _, pad := range []bool{false, true} {
+		points := make([]Point, 8000)
+		decisions := make([]policy.Decision, len(points))
+		for i := range points {
+			points[i] = Point{Name: fmt.Sprintf("p%d", i), Passthrough: "cose", ContentType: "application/cose"}
+			decisions[i] = policy.Decision{Level: "restricted"}
+		}
+		m := NewMachine("press-3", points)
+		m.Decide(decisions, make([]bool, len(points)))
+		p := newPlant(t, m)
+		p.set.NamesKey = make([]byte, 32)
+		p.set.Levels[1].Hide, p.set.Levels[1].Pad = true, pad
+		p.take(m, point.OfInt(1))
+		p.commit()
+		p.close()
+		_, out := p.read()
+		e := entries(out)
+		require.Len(t, e, len(points))
+		assert.NotEmpty(t, e["p7999"].ID)
+	}
+}
+
+// TestNamesThatAreHiddenLater holds that ids come with the catalogue that says
+// whose they are.
+func TestNamesThatAreHiddenLater(t *testing.T) {
+	m := NewMachine("press-3", []Point{{Name: "force"}, {Name: "recipe", Passthrough: "cose", ContentType: "application/cose"}})
+	m.Decide([]policy.Decision{{Level: "restricted"}, {Level: "restricted"}}, []bool{false, false})
+	p := newPlant(t, m)
+	p.set.NamesKey = make([]byte, 32)
+	p.take(m, point.OfInt(0))
+	p.commit()
+	p.set.Levels[1].Hide = true
+	p.take(m, point.OfInt(1))
+	p.commit()
+	p.close()
+	_, out := p.read()
+	assert.NotEmpty(t, entries(out)["recipe"].ID)
+}
+
+// TestCatalogueThatIsLost holds that what gave messages up says again what they
+// may have said.
+func TestCatalogueThatIsLost(t *testing.T) {
+	m := NewMachine("press-3", []Point{{Name: "state", Texts: map[int64]string{0: "stopped"}}})
+	m.Decide([]policy.Decision{{Level: "restricted"}}, []bool{false})
+	p := newPlant(t, m)
+	p.take(m, point.OfInt(0))
+	first := p.commit()
+	require.NoError(t, p.set.Lost([]Lost{{Stream: first[1].Address.Stream, Epoch: first[1].Epoch, First: 2, Last: 2}}, "overflow", p.now))
+	p.accept()
+	p.take(m, point.OfInt(0))
+	kept := len(p.accepted)
+	p.commit()
+	p.accepted = append([]envelope.Message{p.accepted[0]}, p.accepted[3:]...)
+	assert.Greater(t, len(p.accepted), kept-2)
+	r := envelope.NewReader(envelope.ReaderOptions{Trust: trust(), Identities: identities2()})
+	p.close()
+	for i := range p.accepted {
+		_, _ = r.Read(&p.accepted[i])
+	}
+	e, ok := r.Entry(first[1].Address.Stream, "state")
+	require.True(t, ok)
+	assert.Equal(t, "stopped", e.Texts[0])
+}
+
+// TestStatementsOfAnotherName holds that a gateway that was renamed speaks of its
+// own streams only, and not of those that its outbox still knows.
+func TestStatementsOfAnotherName(t *testing.T) {
+	m := sealedMachine()
+	p := newPlant(t, m)
+	p.take(m, point.OfInt(0))
+	p.commit()
+	p.close()
+	heads := p.recover(0)
+	p.config.Gateway, p.config.Signer.Gateway = "other", "other"
+	p.start(heads)
+	require.NoError(t, p.set.State(p.now, envelope.ClockSynchronised, stateInterval, [32]byte{}))
+}

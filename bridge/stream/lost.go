@@ -47,6 +47,7 @@ func (s *Set) lose(l *Lost, reason string, now time.Time) error {
 			return err
 		}
 	}
+	st.told = catalogued{} // it may have been among what is lost
 	body, err := envelope.SignLoss(s.Signer, envelope.Loss{
 		Stream: l.Stream, Epoch: l.Epoch, First: l.First, Last: l.Last, Reason: reason, Time: now,
 	})

@@ -35,9 +35,9 @@ type Machine struct {
 	guards    []*ciphertext.Guard // of each point; nil where it is not passed through
 	last      []reported
 	marks     []mark // of each point
-	lanes     map[string]*lane
-	recent    *lane // of recentOf, the level of the newest sample; nil: none
-	recentOf  string
+	lanes     map[laneOf]*lane
+	recent    *lane // of recentOf, where the newest sample went; nil: none
+	recentOf  laneOf
 	counts    Counts
 	kept      int // bytes that pending samples take, ever
 	events    []Event
@@ -78,6 +78,13 @@ const (
 	oversize mark = 1 << iota // its value was too large
 )
 
+// laneOf is a stream of the machine, and whether its level sent in clear when the
+// sample was decided.
+type laneOf struct {
+	level string
+	clear bool
+}
+
 // lane is what is pending for one stream.
 type lane struct {
 	samples []envelope.Sample
@@ -102,7 +109,7 @@ func NewMachine(name string, points []Point) *Machine {
 		guards: guards(points),
 		last:   make([]reported, len(points)),
 		marks:  make([]mark, len(points)),
-		lanes:  make(map[string]*lane),
+		lanes:  make(map[laneOf]*lane),
 	}
 }
 
@@ -185,7 +192,7 @@ func (m *Machine) take(s *point.Sample) int {
 		return 0
 	}
 	p.Report.note(&m.last[i], s)
-	l := m.lane(d.Level)
+	l := m.lane(laneOf{d.Level, m.clear[i]})
 	switch d.Treatment {
 	case policy.Clear:
 		m.counts.Clear++
@@ -224,16 +231,16 @@ func (m *Machine) limit(i int, s *point.Sample) *point.Sample {
 	return &point.Sample{Point: s.Point, Time: s.Time, Quality: point.BadEncodingLimitsExceeded}
 }
 
-func (m *Machine) lane(level string) *lane {
-	if m.recent != nil && m.recentOf == level {
+func (m *Machine) lane(of laneOf) *lane {
+	if m.recent != nil && m.recentOf == of {
 		return m.recent
 	}
-	l := m.lanes[level]
+	l := m.lanes[of]
 	if l == nil {
 		l = &lane{}
-		m.lanes[level] = l
+		m.lanes[of] = l
 	}
-	m.recent, m.recentOf = l, level
+	m.recent, m.recentOf = l, of
 	return l
 }
 
@@ -287,6 +294,7 @@ type Pending struct {
 	Machine   string
 	Level     string
 	Catalogue *Catalogue // nil: none
+	clear     bool       // its level sent in clear when the samples were decided
 	lane      *lane
 	samples   int // of the lane, so many are built
 	passed    int
@@ -306,7 +314,7 @@ func Samples(machine, level string, samples []envelope.Sample) Pending {
 // until the next call of Drain.
 func (m *Machine) Drain(dst []Pending) []Pending {
 	m.recent = nil
-	for level, l := range m.lanes {
+	for of, l := range m.lanes {
 		if len(l.samples) == 0 && len(l.passed) == 0 {
 			continue
 		}
@@ -316,8 +324,8 @@ func (m *Machine) Drain(dst []Pending) []Pending {
 		}
 		next.samples, next.bytes, next.passed = next.samples[:0], next.bytes[:0], nil
 		next.spare, l.spare = l, nil
-		m.lanes[level] = next
-		dst = append(dst, Pending{Machine: m.name, Level: level, Catalogue: m.catalogue, lane: l})
+		m.lanes[of] = next
+		dst = append(dst, Pending{Machine: m.name, Level: of.level, Catalogue: m.catalogue, clear: of.clear, lane: l})
 	}
 	return dst
 }

@@ -64,7 +64,7 @@ func (m *Machine) Succeed(old *Machine) {
 				continue
 			}
 			if q.Passthrough == p.Passthrough && m.guards[i] != nil && old.guards[k] != nil {
-				m.guards[i] = old.guards[k]
+				m.guards[i], old.guards[k] = old.guards[k], nil // it is nobody's twice
 			}
 			if q.Report == p.Report {
 				m.last[i] = old.last[k]

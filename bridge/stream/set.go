@@ -56,13 +56,14 @@ const (
 // Set is all streams of one gateway. It is not safe for concurrent use.
 type Set struct {
 	Config
-	streams map[envelope.Stream]*state
-	mac     hash.Hash          // of message ids
-	built   []envelope.Message // not accepted yet, in order
-	size    int                // of built, about, in bytes
-	body    []byte             // scratch that the built frames' bodies stand in
-	stated  uint64             // statements made since the start
-	turn    int                // which streams' heads the next statement repeats
+	streams    map[envelope.Stream]*state
+	mac        hash.Hash          // of message ids
+	built      []envelope.Message // not accepted yet, in order
+	size       int                // of built, about, in bytes
+	body       []byte             // scratch that the built frames' bodies stand in
+	stated     uint64             // statements made since the start
+	complaints []error            // of a Build, that cost no samples
+	turn       int                // which streams' heads the next statement repeats
 }
 
 // state is one stream. head is what was accepted; next and the epoch fields run
@@ -77,6 +78,7 @@ type state struct {
 	sealer   *envelope.Sealer
 	since    time.Time // when the epoch was begun
 	pad      bool      // what the sealer does
+	hide     bool      // whether its catalogue has ids
 	told     catalogued
 	named    uint64           // the number that the newest statement over it named
 	unsigned time.Time        // since when messages wait for a checkpoint; zero while none was seen
@@ -84,6 +86,10 @@ type state struct {
 }
 
 var errNotAccepted = errors.New("what was built before was not accepted yet")
+
+// errDecidedSealed is the last wall: what was decided as sealed is not sent by a
+// level that has become a clear one meanwhile.
+var errDecidedSealed = errors.New("it was decided as sealed, and the level sends in clear now")
 
 // ErrNobody means that a sealed stream has no recipient who may read it.
 var ErrNobody = errors.New("no recipient may read it")
@@ -152,6 +158,8 @@ func (s *Set) Build(pending []Pending, now time.Time) (left bool, err error) {
 		}
 		left = left || !p.empty()
 	}
+	errs = append(errs, s.complaints...)
+	s.complaints = s.complaints[:0]
 	for id, st := range s.streams {
 		if err := s.checkpointIfDue(id, st, now); err != nil {
 			errs = append(errs, err)
@@ -169,6 +177,9 @@ func (s *Set) buildStream(p *Pending, now time.Time) error {
 	if level < 0 {
 		return fmt.Errorf("the policy has no level %q", p.Level)
 	}
+	if s.Levels[level].Send == policy.SendClear && !p.clear {
+		return errDecidedSealed
+	}
 	id := envelope.Stream{Gateway: s.Gateway, Machine: p.Machine, Level: p.Level}
 	st := s.streams[id]
 	if st == nil {
@@ -183,7 +194,7 @@ func (s *Set) buildStream(p *Pending, now time.Time) error {
 		return err
 	}
 	if err := s.catalogue(id, st, &s.Levels[level], p, now); err != nil {
-		return err
+		s.complaints = append(s.complaints, err)
 	}
 	if err := s.frames(id, st, &s.Levels[level], p); err != nil {
 		return err
@@ -212,7 +223,7 @@ func (s *Set) needsEpoch(id envelope.Stream, st *state, level *Level, now time.T
 	if st.sealer == nil || st.next != st.head.Sequence+1 {
 		return false
 	}
-	return st.sealer.Frames() >= s.RekeyFrames || now.Sub(st.since) >= s.RekeyAfter || st.pad != level.Pad ||
+	return st.sealer.Frames() >= s.RekeyFrames || now.Sub(st.since) >= s.RekeyAfter || st.pad != level.Pad || st.hide != level.Hide ||
 		st.sealer.Due(now, s.Readers(id.Machine, level.Name))
 }
 
@@ -272,7 +283,7 @@ func (s *Set) beginEpoch(id envelope.Stream, st *state, level *Level, now time.T
 		if err != nil {
 			return err
 		}
-		st.sealer, st.pad = sealer, level.Pad
+		st.sealer, st.pad, st.hide = sealer, level.Pad, level.Hide
 	}
 	st.told = catalogued{} // the epoch may have new recipients
 	st.epoch, st.epochs, st.open, st.since = epoch, epoch.Number, true, now

@@ -270,12 +270,18 @@ func TestLevelThatSwitchesGetsANewEpoch(t *testing.T) {
 	p.take(m, point.OfInt(1))
 	p.commit()
 	p.set.Levels[1].Send = policy.SendClear
+	p.take(m, point.OfInt(7))
+	_, err := p.set.Build(m.Drain(nil), p.now)
+	require.ErrorIs(t, err, errDecidedSealed, "what was decided before is not sent by what came later")
+	p.accept()
+	m.Decide(m.Decisions(), []bool{true})
 	p.take(m, point.OfInt(2))
 	got := p.commit()
 	assert.Equal(t, []envelope.Kind{envelope.Checkpoint, envelope.Data}, kinds(got))
 	assert.Equal(t, envelope.TypeClear, got[1].ContentType)
 	assert.EqualValues(t, 2, got[1].Epoch.Number)
 	p.set.Levels[1].Send = policy.SendSealed
+	m.Decide(m.Decisions(), []bool{false})
 	p.take(m, point.OfInt(3))
 	got = p.commit()
 	assert.Equal(t, []envelope.Kind{envelope.Checkpoint, envelope.KeyFrame, envelope.Data}, kinds(got))

@@ -48,7 +48,7 @@ func (s *Set) State(now time.Time, clock envelope.Clock, interval time.Duration,
 // named so yet, and the others in a fixed order.
 func (s *Set) heads() (moved, still []envelope.StreamHead) {
 	for id, st := range s.streams {
-		if st.head.Sequence == 0 {
+		if st.head.Sequence == 0 || id.Gateway != s.Gateway { // the gateway had another name before
 			continue
 		}
 		h := envelope.StreamHead{Machine: id.Machine, Level: id.Level, Epoch: st.head.Epoch, Sequence: st.head.Sequence}
