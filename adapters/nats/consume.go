@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -50,6 +52,24 @@ type ConsumeConfig struct {
 type Extent struct {
 	First, Last uint64 // sequences; Last+1 is First in a stream that is empty
 	Created     time.Time
+	Subjects    []string // that the stream stores, with the wildcards of NATS
+}
+
+// Stores tells whether the stream stores anything of what gateways publish under a
+// prefix.
+func (e *Extent) Stores(prefix string) bool {
+	under := strings.Split(prefix, ".")
+	return slices.ContainsFunc(e.Subjects, func(s string) bool {
+		for i, token := range strings.Split(s, ".") {
+			switch {
+			case token == ">" || i >= len(under):
+				return true
+			case token != "*" && token != under[i]:
+				return false
+			}
+		}
+		return false
+	})
 }
 
 // Position is where a message stands in the stream.
@@ -143,7 +163,7 @@ func (c *consumer) session(ctx context.Context) error {
 	}
 	info := stream.CachedInfo()
 	if c.Begin != nil {
-		if err := c.Begin(Extent{max(info.State.FirstSeq, 1), info.State.LastSeq, info.Created}); err != nil {
+		if err := c.Begin(Extent{max(info.State.FirstSeq, 1), info.State.LastSeq, info.Created, info.Config.Subjects}); err != nil {
 			return &stop{err}
 		}
 	}

@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -187,4 +188,25 @@ func TestConsumeFrom(t *testing.T) {
 	enough := errors.New("enough")
 	cc.Begin = func(Extent) error { return enough }
 	require.Equal(t, enough, Consume(t.Context(), cc, keep))
+}
+
+func TestExtentStores(t *testing.T) {
+	for _, c := range []struct {
+		subjects string
+		stores   bool
+	}{
+		{"plant.a.>", true},
+		{"plant.>", true},
+		{">", true},
+		{"other.> plant.a.gw-1.>", true},
+		{"*.*.gw-1.>", true},
+		{"plant.b.>", false},
+		{"plant.a", false},
+		{"plant.*", false},
+		{"plant", false},
+		{"", false},
+	} {
+		e := Extent{Subjects: strings.Fields(c.subjects)}
+		require.Equal(t, c.stores, e.Stores("plant.a"), c.subjects)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -119,10 +120,19 @@ func (i *inspection) fails(server string, err error) {
 		if known.Err != nil {
 			f.What += ": " + known.Err.Error()
 		}
+	} else if timedOut(err) {
+		f.What = fmt.Sprintf("%s did not answer within %v", server, dialTimeout)
 	} else if !strings.Contains(f.What, server) {
 		f.What = server + ": " + f.What
 	}
 	i.add(f)
+}
+
+// timedOut tells whether a server that took the connection said nothing on it:
+// then the connection was closed under whoever waited for a word.
+func timedOut(err error) bool {
+	network, ok := errors.AsType[net.Error](err)
+	return ok && network.Timeout() || errors.Is(err, net.ErrClosed) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // errNotTold: the server does not let this client ask, or does not answer.

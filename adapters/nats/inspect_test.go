@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -200,4 +201,18 @@ func TestCovers(t *testing.T) {
 	} {
 		assert.Equal(t, c.want, covers(c.pattern, c.subject), "%s %s", c.pattern, c.subject)
 	}
+}
+
+// A server that takes the connection and says nothing: the answer says so, and not
+// what became of the connection here.
+func TestInspectSilent(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	cfg := config(t, natstest.Start(t, natstest.Options{}))
+	cfg.Servers = []string{"tls://" + silent.Addr().String()}
+	problems, notes := inspect(t, cfg)
+	assert.Empty(t, notes)
+	require.Len(t, problems, 1)
+	assert.Contains(t, problems[0], cfg.Servers[0]+" did not answer within 2s; ")
 }

@@ -175,8 +175,8 @@ func (u *Uplink) Send(ctx context.Context, batch []envelope.Message) (n int, err
 			err = fmt.Errorf("stream %s is gone, or has no leader: %w", u.cfg.Stream, err)
 		case errors.Is(err, errNobody):
 			err = &envelope.Fault{
-				What: fmt.Sprintf("no stream stores the subject %q", Subject(u.cfg.Prefix, batch[n].Address)), Err: err,
-				Instead: fmt.Sprintf("create the stream %q upstream with the subjects %s.>; it is never created from here", u.cfg.Stream, u.cfg.Prefix),
+				What:    fmt.Sprintf("no stream stores the subject %q", Subject(u.cfg.Prefix, batch[n].Address)),
+				Instead: fmt.Sprintf("add %s.> to the subjects of the stream %q upstream, or create it with them: no stream is created or changed from here", u.cfg.Prefix, u.cfg.Stream),
 			}
 		case errors.Is(err, errSilent) && !fresh:
 			u.drop(l) // perhaps only this connection is dead

@@ -72,10 +72,13 @@ func spoofed(hello []byte) [][]byte {
 		{22},
 		{25},
 		make([]byte, 13), make([]byte, 2047), make([]byte, 9000), hello,
-		{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40},                            // fatal alert, in clear
-		{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 1, 0},                             // close_notify, in clear
-		{21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0},                             // the same, of the next epoch
-		{23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 3, 0, 4, 1, 2, 3, 4},                       // data, in clear
+		{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2, 2, 40},      // fatal alert, in clear
+		{21, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 2, 0, 2, 1, 0},       // close_notify, in clear
+		{21, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 9, 0, 2, 1, 0},       // the same, of the next epoch
+		{23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 3, 0, 4, 1, 2, 3, 4}, // data, in clear
+		{23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 9, 0, 3, 0, 1, 1},          // the same, with a number that never came
+		{99, 0xfe, 0xfd, 0, 0, 0, 0, 0, 9, 0, 4, 0, 1, 1},          // of no type that there is
+		{99, 0xfe, 0xfd, 0, 1, 0, 0, 0, 9, 0, 4, 0, 1, 1},
 		{20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 1},                                // ChangeCipherSpec
 		{25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0, 3, 9, 9, 9},  // an unknown connection id
 		{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 5, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, // HelloRequest

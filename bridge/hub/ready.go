@@ -20,6 +20,8 @@ const (
 	probeTime  = 8 * time.Second // for one look
 )
 
+var errNotStored = errors.New("the stream does not store the prefix")
+
 // errNotAsked is how a hub begins.
 var errNotAsked = errors.New("the stream has not answered yet")
 
@@ -97,9 +99,18 @@ func Look(ctx context.Context, c nats.Config) error {
 	defer cancel()
 	err := nats.Consume(ctx, nats.ConsumeConfig{
 		Servers: c.Servers, Stream: c.Stream, Prefix: c.Prefix, TLS: c.TLS, Name: "fieldseal hub", UntilEnd: true,
+		Begin: func(e nats.Extent) error {
+			if !e.Stores(c.Prefix) {
+				return errNotStored
+			}
+			return nil
+		},
 	}, func(envelope.Message) error { return nil })
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, errNotStored) {
+		return fmt.Errorf("the stream %s does not store %s.>, and so nothing that gateways send; add it to the stream's subjects upstream, or correct prefix", c.Stream, c.Prefix)
 	}
 	var fault *envelope.Fault
 	if errors.As(err, &fault) {

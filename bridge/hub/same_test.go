@@ -121,6 +121,9 @@ func TestReady(t *testing.T) {
 	require.Eventually(t, ready("NATS does not answer"), long, tick)
 	require.NoError(t, p.server.Restart()) // the stream was in memory
 	require.Eventually(t, ready("the stream PLANT cannot be used: the stream does not exist", "$JS.API.STREAM.INFO.PLANT"), long, tick)
+	require.NoError(t, p.server.AddStream("PLANT", nil, "other.>"))
+	require.Eventually(t, ready("the stream PLANT does not store"), long, tick)
+	require.NoError(t, p.server.JetStream(func(ctx context.Context, js jetstream.JetStream) error { return js.DeleteStream(ctx, "PLANT") }))
 	p.addStream()
 	require.Eventually(t, ready(), long, tick)
 }

@@ -89,6 +89,7 @@ func TestServeWritesAFolderToRunFrom(t *testing.T) {
 			p, err := startPlant(dir, flags{machines: 2, uplink: uplink}, nil)
 			require.NoError(t, err)
 			defer p.close()
+			require.NoError(t, timeServer(dir))
 			for _, name := range []string{"gateway.yaml", "policy.yaml", "trust.yaml", "machines/press-2.yaml", "machines/mixer-1.yaml", "keys/historian.pub", "reader.key"} {
 				_, err := os.Stat(filepath.Join(dir, name))
 				require.NoError(t, err)

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/integration/natstest"
@@ -104,7 +106,7 @@ func startPlant(dir string, f flags, edit func(name, text string) string) (p *pl
 	if p.nats, err = natstest.New(natstest.Options{Folder: filepath.Join(dir, "nats")}); err != nil {
 		return p, err
 	}
-	if err := p.nats.AddStream(streamName, nil, prefix+".>"); err != nil {
+	if err := p.nats.AddStream(streamName, kept, prefix+".>"); err != nil {
 		return p, err
 	}
 	if f.uplink == overDTLS || f.uplink == overBoth {
@@ -315,3 +317,6 @@ gateways:
   %s: {signing_key: %q, until: %d-12-31}
 recipients:
 %s`
+
+// kept makes a stream as a plant's has to be: nobody takes messages out of it.
+func kept(c *jetstream.StreamConfig) { c.DenyDelete, c.DenyPurge = true, true }

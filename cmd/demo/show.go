@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/fieldseal/fieldseal/bridge"
@@ -196,23 +197,38 @@ func serve(ctx context.Context, f flags, out io.Writer) error {
 		return err
 	}
 	defer p.close()
+	if err := timeServer(f.serve); err != nil {
+		return err
+	}
 	fmt.Fprintf(out, `%[1]s at %[2]s and %[8]s,
 NATS with TLS client certificates at %[3]s.
 In another terminal:
 
-  fieldseal check -c %[4]s/gateway.yaml
-  fieldseal run   -c %[4]s/gateway.yaml
-  fieldseal status -c %[4]s/gateway.yaml
-  fieldseal open  -i %[4]s/keys/%[5]s.identity --trust %[4]s/trust.yaml --approvers %[4]s/approvers \
+  bin/fieldseal check  -c %[4]s/gateway.yaml
+  bin/fieldseal plan   -c %[4]s/gateway.yaml
+  bin/fieldseal run    -c %[4]s/gateway.yaml
+  bin/fieldseal status -c %[4]s/gateway.yaml
+  bin/fieldseal open   -i %[4]s/keys/%[5]s.identity --trust %[4]s/trust.yaml --approvers %[4]s/approvers \
       --nats %[3]s --stream %[6]s --prefix %[7]s --cert %[4]s/reader.pem --key %[4]s/reader.key --ca %[4]s/hub-ca.pem
 
 After a change of policy, trust file or labels, with a higher revision; in a real plant approver/ is a folder
 on another machine, of the person who approves:
 
-  fieldseal policy sign -c %[4]s/gateway.yaml --key %[4]s/approver/anna.approver
+  bin/fieldseal policy sign -c %[4]s/gateway.yaml --key %[4]s/approver/anna.approver
+
+The points of level restricted need an exception over Modbus, and exceptions count only while a gateway's clock
+can be trusted. This plant's has seen a time server an hour ago, or so its state folder says; on a real one,
+timedatectl or chronyc tracking tell.
 
 Ends with Ctrl-C.
 `, f.machinery(), p.press.URL(), p.nats.URL(), f.serve, recipient, streamName, prefix, p.mixer.Endpoint())
 	<-ctx.Done()
 	return nil
+}
+
+// timeServer lets the gateway of a folder remember a synchronised clock: a plant
+// has a time server, and not every machine that a plant is simulated on.
+func timeServer(folder string) error {
+	mark := fmt.Sprintf(`{"mark":%q,"policy":0}`, time.Now().Add(-time.Hour).UTC().Format(time.RFC3339))
+	return os.WriteFile(filepath.Join(folder, "state", "clock"), []byte(mark), 0o600)
 }

@@ -76,11 +76,12 @@ func (k *checking) understand(c *cobra.Command) error {
 }
 
 func (k *checking) run(c *cobra.Command) error {
-	l, err := load(k.file, nil)
+	l, err := loadAtClock(k.file, false)
 	if err != nil {
 		return noLook(err)
 	}
 	config, problems, notSeen := l.config, l.problems, 0
+	var answered []found
 	if config != nil && !l.pinned {
 		problems = append(problems, configs.Problem{
 			File: k.file, Note: true, What: "signatures are not looked at: no approvers are pinned in the state folder",
@@ -89,21 +90,23 @@ func (k *checking) run(c *cobra.Command) error {
 		problems = append(problems, unsigned(config)...)
 	}
 	if config != nil {
+		problems = append(problems, l.clock.notes()...)
 		problems = append(problems, l.secrets(k.file)...)
 	}
 	if config != nil && k.online {
-		o := online{config: config, file: k.file, timeout: k.timeout}
+		o := online{config: config, file: k.file, timeout: k.timeout, deciding: l.clock.deciding}
 		if l.keysErr == nil {
 			o.keys = l.keys
 		}
 		o.look(c.Context())
-		problems, notSeen = append(problems, o.found...), o.notSeen
+		answered, notSeen = o.found, o.notSeen
 	}
-	if err := reportAs(c.OutOrStdout(), problems, k.format); err != nil {
+	all := append(asFound(problems), answered...)
+	if err := reportAs(c.OutOrStdout(), all, k.format); err != nil {
 		return err
 	}
 	bad := 0
-	for _, p := range problems {
+	for _, p := range all {
 		if !p.Note {
 			bad++
 		}
@@ -158,6 +161,14 @@ func (l *loaded) secrets(file string) (notes []configs.Problem) {
 	}
 	if l.keysErr != nil {
 		why := l.keysErr.Error()
+		// This is the gateway, and it does not start like this. A credential may be
+		// where only the service sees it.
+		if l.pinned && !errors.Is(l.keysErr, fs.ErrPermission) && !errors.Is(l.keysErr, keystore.ErrNoCredential) {
+			return []configs.Problem{{
+				File: file, What: "the gateway's keys cannot be opened: " + why,
+				Instead: "put the keystore and its credential back from where they are kept; with both gone for good, keys init makes new ones in an empty state folder, and the trust file has to name them",
+			}}
+		}
 		if _, err := os.Stat(l.state); errors.Is(err, fs.ErrNotExist) {
 			why = "the state folder " + configs.Printable(l.state) + " is not there"
 		}
@@ -226,7 +237,7 @@ func unreadable(problems []configs.Problem, file string) bool {
 
 func report(w io.Writer, problems []configs.Problem, asJSON bool) error {
 	if asJSON {
-		return reportAs(w, problems, formatJSON)
+		return reportAs(w, asFound(problems), formatJSON)
 	}
-	return reportAs(w, problems, formatText)
+	return reportAs(w, asFound(problems), formatText)
 }

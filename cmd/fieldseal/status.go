@@ -129,7 +129,7 @@ func printGateway(w io.Writer, s *status.Gateway) error {
 	}
 	p("outbox", "%s%s; %d given up", waiting, oldest, s.Outbox.Lost)
 	if s.Commits.Stalled != "" {
-		p("STALLED", "machines are not polled: %s", s.Commits.Stalled)
+		p("STALLED", "nothing is accepted, and machines are not polled once 4 MiB wait in memory, or at once with stop-polling: %s", s.Commits.Stalled)
 	}
 	for _, e := range s.Exceptions {
 		state := "until " + e.Until.Add(-time.Second).Format(time.DateOnly)
