@@ -256,7 +256,7 @@ func sameEndpoint(a, b *configs.Machine) bool {
 	case a.OPCUA != nil && b.OPCUA != nil:
 		return a.OPCUA.Endpoint.Equal(&b.OPCUA.Endpoint) && a.OPCUA.Certificate == b.OPCUA.Certificate && a.OPCUA.Credential == b.OPCUA.Credential
 	case a.CoAP != nil && b.CoAP != nil:
-		return a.CoAP.Endpoint == b.CoAP.Endpoint && a.CoAP.Certificate == b.CoAP.Certificate && a.CoAP.Trust == b.CoAP.Trust
+		return a.CoAP.Endpoint == b.CoAP.Endpoint && a.CoAP.Certificate == b.CoAP.Certificate && a.CoAP.Trust == b.CoAP.Trust && a.CoAP.TrustDigest == b.CoAP.TrustDigest
 	}
 	return false
 }
@@ -271,10 +271,8 @@ func (w *wiring) coap(c *configs.CoAP) (*coap.Source, error) {
 			return nil, err
 		}
 	}
-	if c.Trust != "" {
-		if spec.Authorities, err = authorities(c.Trust); err != nil {
-			return nil, err
-		}
+	if spec.Authorities, err = c.Authorities(); err != nil { // those that were signed, and not what the file has by now
+		return nil, err
 	}
 	key := func(credential string) (coap.Secret, error) {
 		text, err := keystore.Password(w.state, credential)

@@ -1,6 +1,9 @@
 package configs
 
 import (
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"strings"
 	"time"
@@ -13,6 +16,7 @@ type CoAP struct {
 	Endpoint    coap.Spec // where to listen, without certificate and authorities; machines with an equal one, and equal names, share it
 	Certificate string    // the keystore's entry with the gateway's certificate; empty: every device has a key
 	Trust       string    // path of the certificates that named devices' must lead to, in PEM; empty: none has a name
+	TrustDigest [32]byte  // of those certificates, as they were when the file was read: see [CoAP.Authorities]
 	coap.Machine
 }
 
@@ -24,11 +28,47 @@ func (c *CoAP) endpoint() string {
 	return "coaps://" + c.Endpoint.Listen
 }
 
+// Authorities reads the certificates that named devices' must lead to; nil where
+// there are none. They have to be those that were there when the file was read:
+// what was signed of a device was signed of the one that those authorities name.
+func (c *CoAP) Authorities() (*x509.CertPool, error) {
+	if c.Trust == "" {
+		return nil, nil //nolint:nilnil // none is not an error
+	}
+	b, err := readFile(c.Trust)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %s: %w", Printable(c.Trust), err)
+	}
+	pool, digest, err := certificates(b)
+	if err != nil {
+		what, _ := split(err)
+		return nil, fmt.Errorf("%s %s", Printable(c.Trust), what)
+	}
+	if digest != c.TrustDigest {
+		return nil, fmt.Errorf("%s has other certificates than when the configuration was read", Printable(c.Trust))
+	}
+	return pool, nil
+}
+
+// identity says which device it is, as it is signed: a name is that of another
+// device where another authority gave it, or another key proves it.
+func (c *CoAP) identity() string {
+	switch d := &c.Device; {
+	case d.CertificateName != "":
+		return d.String() + "@sha256:" + hex.EncodeToString(c.TrustDigest[:])
+	case d.Identity != "":
+		return d.String() + "@credential:" + d.Credential
+	default:
+		return d.String()
+	}
+}
+
 // What to write where it is missing or wrong.
 const (
-	anyListen = `write listen: "0.0.0.0:5684", or the address of one interface`
-	anyDevice = `write device: {psk_identity: NAME, psk: "credential:NAME"}, or device: {certificate: "sha256:…"} or {certificate: NAME}`
-	sendsPath = "write path: /NAME, where the device sends it"
+	anyListen   = `write listen: "0.0.0.0:5684", or the address of one interface`
+	anyDevice   = `write device: {psk_identity: NAME, psk: "credential:NAME"}, or device: {certificate: "sha256:…"} or {certificate: NAME}`
+	devicePolls = "remove it: the device sends when it will"
+	sendsPath   = "write path: /NAME, where the device sends it"
 )
 
 // coapReader reads what a file says of a machine that encrypts itself.
@@ -67,7 +107,7 @@ func (r *coapReader) connection(own, base *mapping) {
 	certificate, trust := m.get("certificate"), m.get("trust")
 	c.Certificate, _ = certificate.secret("keystore")
 	if trust.present() {
-		c.Trust = r.l.authorities(trust)
+		c.Trust, c.TrustDigest = r.l.authorities(trust)
 	}
 	switch d := &c.Device; {
 	case d.Identity != "" || d.String() == "":
@@ -155,7 +195,7 @@ func (l *loader) distinctDevices(readers []*machineReader) {
 		if r.m.CoAP == nil || r.m.Device() == "" || *r.wrong > 0 {
 			continue
 		}
-		which := r.m.Endpoint() + " " + r.m.Device()
+		which := r.m.Device() // whichever listener it is expected at: it may choose
 		if other, twice := first[which]; twice {
 			r.places[""]["device"].wrong("the device is that of the machine "+quote(other.m.Name)+" in "+other.m.File+" already", "a device is one machine: put its points into one file")
 			continue

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/fieldseal/fieldseal/adapters/coap"
 	"github.com/fieldseal/fieldseal/bridge/point"
+	"github.com/fieldseal/fieldseal/integration/impair/authority"
 	"github.com/fieldseal/fieldseal/policy"
 )
 
@@ -42,8 +44,10 @@ func TestCoAPMachine(t *testing.T) {
 	assert.Equal(t, "certificate:pump-6.plant", c.Machines[3].Device())
 	assert.Equal(t, point.Encrypted, m.Security())
 	assert.Nil(t, m.Modbus)
+	digest := c.Machines[1].CoAP.TrustDigest
+	assert.NotEqual(t, [32]byte{}, digest)
 	assert.Equal(t, &CoAP{
-		Endpoint: coap.Spec{Listen: "0.0.0.0:5684"}, Certificate: "uplink", Trust: dir + "/trust/hub-ca.pem",
+		Endpoint: coap.Spec{Listen: "0.0.0.0:5684"}, Certificate: "uplink", Trust: dir + "/trust/hub-ca.pem", TrustDigest: digest,
 		Machine: coap.Machine{
 			Name: "pump-4", Device: coap.Device{Identity: "Pump 4", Credential: "pump-4"}, Silence: 10 * time.Minute,
 			Points: []coap.Point{
@@ -83,6 +87,7 @@ func TestCoAPMistakes(t *testing.T) {
 		{"path: /a/torque", "path: /vibration", place + `12:26: point 'torque': the path is that of vibration already; write another one`},
 		{"path: /a/torque", "at: holding/7, path: /x", place + `12:20: 'at' is for other protocols, and this is read over CoAP; ` + sendsPath},
 		{"path: /a/torque", "poll: fast, path: /x", place + `12:20: 'poll' is for other protocols, and this is read over CoAP; remove it: the device sends when it will`},
+		{"points:\n", "poll: {normal: 1s}\npoints:\n", place + `10:1: 'poll' is for other protocols, and this is read over CoAP; remove it: the device sends when it will`},
 		{"coap:\n", "modbus: {connect: tcp://a, unit_id: 1}\ncoap:\n", place + `5:1: 'modbus' and 'coap' are there both; write one of them; what speaks both is two machines`},
 		{"  certificate: keystore:uplink\n", "  certificate: uplink\n", place + `6:16: 'certificate' is no reference to a keystore; write keystore:NAME; secrets are never in these files`},
 	} {
@@ -113,6 +118,12 @@ func TestCoAPListener(t *testing.T) {
 	require.Len(t, problems, 1)
 	assert.Equal(t, `machines/pump-5.yaml:8:11: the device is that of the machine 'pump-4' in `+dir+`/machines/pump-4.yaml already; a device is one machine: put its points into one file`,
 		strings.TrimPrefix(problems[0].String(), dir+"/"))
+	for _, listen := range []string{"127.0.0.1:5684", "0.0.0.0:5685"} { // the device may choose
+		elsewhere := strings.NewReplacer("machine: pump-4", "machine: pump-5", "0.0.0.0:5684", listen)
+		_, problems, dir = tree(t, map[string]string{"machines/pump-4.yaml": pump, "machines/pump-5.yaml": elsewhere.Replace(pump)})
+		require.Len(t, problems, 1)
+		assert.Contains(t, texts(dir, problems)[0], "machines/pump-5.yaml:8:11: the device is that of the machine 'pump-4'")
+	}
 	other = strings.NewReplacer("machine: pump-4", "machine: pump-5", "Pump 4", "Pump 5", "keystore:uplink", "keystore:other")
 	_, problems, dir = tree(t, map[string]string{"machines/pump-4.yaml": pump, "machines/pump-5.yaml": other.Replace(pump)})
 	require.Len(t, problems, 1)
@@ -144,4 +155,65 @@ coap: {device: {psk_identity: "pump-{n}", psk: "credential:pump-{n}"}}
 		}
 	}
 	assert.Equal(t, []string{"coaps://0.0.0.0:5684 psk:pump-1 pump-1", "coaps://0.0.0.0:5684 psk:pump-2 pump-2", "coaps://0.0.0.0:5684 psk:pump-3 pump-3"}, devices)
+}
+
+// Whoever has another key is another device.
+func TestDeviceCredentialIsSigned(t *testing.T) {
+	o := newOffice(t, 1, "anna")
+	require.NoError(t, os.WriteFile(o.path("machines/pump-4.yaml"), []byte(strings.Replace(pump, ", sensitivity: secret}", "}", 1)), 0o600))
+	o.sign("policy trust", o.secrets[0])
+	c, problems := o.start()
+	require.Empty(t, problems)
+	require.Equal(t, "cose", c.Machines[1].Points[1].Passthrough)
+	o.edit("machines/pump-4.yaml", `"credential:pump-4"`, `"credential:mine"`)
+	c, problems = o.load()
+	require.Len(t, problems, 1)
+	assert.Contains(t, problems[0], `like points that nobody labelled: device is "psk:Pump 4@credential:mine", and "psk:Pump 4@credential:pump-4" was signed`)
+	assert.Empty(t, c.Machines[1].Points[1].Passthrough)
+}
+
+// A device that is known by a name is the one to which a certain authority gave
+// it: another file of authorities makes another device of it.
+func TestAuthoritiesAreSigned(t *testing.T) {
+	o := newOffice(t, 1, "anna")
+	named := strings.Replace(pump, `{psk_identity: "Pump 4", psk: "credential:pump-4"}`, "{certificate: pump-4.plant}", 1)
+	named = strings.Replace(named, ", sensitivity: secret}", "}", 1)
+	require.NoError(t, os.WriteFile(o.path("machines/pump-4.yaml"), []byte(named), 0o600))
+	o.sign("policy trust", o.secrets[0])
+	c, problems := o.start()
+	require.Empty(t, problems)
+	m := c.Machines[1]
+	require.Equal(t, "cose", m.Points[1].Passthrough)
+	pool, err := m.CoAP.Authorities()
+	require.NoError(t, err)
+	require.NotNil(t, pool)
+
+	own, err := os.ReadFile(o.path("trust/hub-ca.pem"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(o.path("trust/hub-ca.pem"), append([]byte("# the same, with a comment\n"), own...), 0o600))
+	_, problems = o.load()
+	require.Empty(t, problems)
+
+	other, err := authority.New("other")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(o.path("trust/hub-ca.pem"), append(own, other.PEM()...), 0o600))
+	_, err = m.CoAP.Authorities()
+	require.ErrorContains(t, err, "has other certificates than when the configuration was read")
+	c, problems = o.load()
+	require.NotNil(t, c)
+	require.Len(t, problems, 1)
+	assert.Contains(t, problems[0], "machines/pump-4.yaml:11:5: note: vibration and torque do not leave as this file says, but like points that nobody labelled: device is certificate:pump-4.plant@sha256:")
+	assert.Empty(t, c.Machines[1].Points[1].Passthrough)
+
+	for text, want := range map[string]string{"": "has no certificate in it", "-----BEGIN KEY-----\n-----END KEY-----\n": "has something in it that is no certificate"} {
+		require.NoError(t, os.WriteFile(m.CoAP.Trust, []byte(text), 0o600))
+		_, err = m.CoAP.Authorities()
+		require.ErrorContains(t, err, want)
+	}
+	require.NoError(t, os.Remove(m.CoAP.Trust))
+	_, err = m.CoAP.Authorities()
+	require.ErrorContains(t, err, "there is no such file")
+	pool, err = (&CoAP{}).Authorities()
+	require.NoError(t, err)
+	require.Nil(t, pool)
 }

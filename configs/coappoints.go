@@ -11,7 +11,7 @@ func (r *coapReader) point(p *reading) {
 	r.last = coap.Point{}
 	const opaque = "remove it: nobody but its readers can look into it"
 	m.foreign("other protocols", "CoAP", map[string]string{
-		"at": sendsPath, "node": sendsPath, "bytes": "write max_bytes: for the greatest length", "poll": "remove it: the device sends when it will",
+		"at": sendsPath, "node": sendsPath, "bytes": "write max_bytes: for the greatest length", "poll": devicePolls,
 		"bits": opaque, "scale": opaque, "invert": opaque, "order": opaque, "valid": opaque, "invalid": opaque, "fields": opaque, "changes_with": opaque,
 	})
 	r.last.Path, _ = m.need("path", sendsPath).text()

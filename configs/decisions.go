@@ -57,6 +57,10 @@ func (l *loader) decide(p *policy.Policy, t *Trust, readers []*machineReader, so
 		}
 	}
 	for _, r := range l.rules {
+		if l.untrusted != "" {
+			r.doesNotCount(l.untrusted, sound && whole)
+			continue
+		}
 		r.ends(l.now(), sound && whole)
 	}
 }
@@ -225,6 +229,18 @@ func (d *decisions) unreleased(m *decided) {
 func (d *decisions) notPassed(m *decided) {
 	for i, decision := range m.best {
 		pt, l := m.points[i], d.level(decision.Level)
+		how := "is sealed"
+		switch decision.Treatment {
+		case policy.Clear:
+			how = "leaves in clear"
+		case policy.Withheld:
+			how = "is held back"
+		}
+		if others := m.outside[pt.Name]; others != nil {
+			m.place(pt.Name, "readable_by").note("point "+quote(pt.Name)+" "+how+" like any other, although the device encrypts it: 'only' in the trust file keeps "+and(others)+" from this machine",
+				`add "`+m.m.Name+`/*" to 'only' there, or have the device encrypt for others`)
+			continue
+		}
 		if pt.Passthrough == "" || decision.Treatment == policy.Passed || decision.Treatment == policy.Withheld {
 			continue
 		}
@@ -233,10 +249,6 @@ func (d *decisions) notPassed(m *decided) {
 			others := slices.DeleteFunc(slices.Clone(pt.ReadableBy), func(r string) bool { return slices.Contains(l.To, r) })
 			key, why = "readable_by", "level "+quote(l.Name)+" is not for "+and(others)
 			instead = "add them to its 'to', or have the device encrypt for " + oneOf(l.To) + " only"
-		}
-		how := "is sealed"
-		if decision.Treatment == policy.Clear {
-			how = "leaves in clear"
 		}
 		m.place(pt.Name, key).note("point "+quote(pt.Name)+" "+how+" like any other, although the device encrypts it: "+why, instead)
 	}

@@ -18,6 +18,12 @@ func (m *Machine) said() approval.Machine {
 	unit := m.Device()
 	if m.Modbus != nil {
 		out.Parts = registers
+		if !isSerial(m.Modbus.Endpoint) {
+			out.AnyUnit = []string{"0", "255"}
+		}
+	}
+	if m.CoAP != nil {
+		unit = m.CoAP.identity()
 	}
 	if m.OPCUA != nil { // another server at the same address is another device
 		unit = "sha256:" + hex.EncodeToString(m.OPCUA.Endpoint.ServerSHA256[:])

@@ -43,7 +43,7 @@ func (l *loader) readLines(n node) {
 			before := len(l.problems)
 			r.adapter(ln.spec.Check())
 			if len(l.problems) == before {
-				ln.spec.URL = canonical(url)
+				ln.spec.URL = connect.endpoint(url, "502")
 				if ln.spec.Timeout == 0 && !ln.serial() {
 					ln.spec.Timeout = time.Second
 				}

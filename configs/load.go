@@ -41,6 +41,9 @@ type Options struct {
 	// NotKept says why the state folder cannot keep anything new: what was accepted
 	// goes on then. Nil: it can.
 	NotKept error
+	// Untrusted says why the clock cannot be trusted: every exception counts as over
+	// then, whatever Now says. Empty: it can.
+	Untrusted string
 }
 
 // Config is one gateway's configuration.
@@ -68,9 +71,12 @@ type Config struct {
 // once, in the order of files and lines. The configuration is nil where one of
 // them is [Fatal].
 func Load(path string, o Options) (*Config, []Problem) {
-	l := &loader{now: o.Now, approvals: o.Approvals, draft: o.Draft, own: o.Own, notKept: o.NotKept, judged: map[*machineReader]*judged{}}
+	l := &loader{now: o.Now, approvals: o.Approvals, draft: o.Draft, own: o.Own, notKept: o.NotKept, untrusted: o.Untrusted, judged: map[*machineReader]*judged{}}
 	if l.now == nil {
 		l.now = time.Now
+	}
+	if o.Untrusted != "" {
+		l.now = policy.EndOfDays
 	}
 	c := l.gateway(l.open(path))
 	if c != nil {
@@ -129,11 +135,12 @@ func (l *loader) in(path string) {
 
 // loader holds what the files of one configuration share.
 type loader struct {
-	now      func() time.Time
-	alone    bool // one file, without the others and without a clock
-	problems []Problem
-	folders  map[string]bool
-	rules    []*rule // of the policy
+	now       func() time.Time
+	untrusted string // why the clock cannot be trusted
+	alone     bool   // one file, without the others and without a clock
+	problems  []Problem
+	folders   map[string]bool
+	rules     []*rule // of the policy
 
 	approvals  *approval.Store
 	draft      bool              // as if all were signed

@@ -90,6 +90,9 @@ type machineReader struct {
 	common   string // the label of points that have none
 	commonAt node
 
+	// Points whose payloads the trust file's 'only' keeps from these recipients.
+	outside map[string][]string
+
 	// Where things stand, for what the adapter finds.
 	connect, nameNode node                       // of the endpoint, and of the name
 	places            map[string]map[string]node // point, or none for the machine → key → value
@@ -128,6 +131,7 @@ func (l *loader) machines(n node, t *Trust, by approved) (readers []*machineRead
 	}
 	for _, r := range readers {
 		if *r.wrong == 0 {
+			r.withinOnly()
 			l.hold(r, by)
 		}
 	}
@@ -189,6 +193,9 @@ func (r *machineReader) body(m, base *mapping) {
 		return
 	}
 	r.speaks.connection(m.part(word), base.part(word))
+	if r.m.CoAP != nil {
+		m.foreign("other protocols", "CoAP", map[string]string{"poll": devicePolls})
+	}
 	r.classes(over(m.part("poll"), base.part("poll")), m.get("poll").present())
 	r.labels(m.get("sensitivity"), base.get("sensitivity"))
 	m.get("tags")
@@ -243,7 +250,7 @@ func (r *machineReader) choose(m, base *mapping) (word string, ok bool) {
 		if len(own) > 1 {
 			at.wrong(quote(own[0])+" and "+quote(own[1])+" are there both", "write one of them; what speaks both is two machines")
 		} else if !r.partial {
-			m.wrong("neither 'modbus' nor 'opcua' is there", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace")
+			m.wrong("none of 'modbus', 'opcua' and 'coap' is there", "write modbus: {connect: \"tcp://HOST:502\", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace, or coap: with listen and device")
 		}
 	}
 	switch word {

@@ -213,6 +213,7 @@ var mistakes = []struct {
 		`machines/press-3.yaml:24:18: note: point 'torque-log' is sealed like any other, although the device encrypts it: level 'restricted' is not for engineering; add them to its 'to', or have the device encrypt for historian only`,
 	}},
 	{"policy-recipient-unknown.yaml", []string{`policy.yaml:7:41: unknown recipient 'historan'; did you mean 'historian'? (the trust file lists them)`}},
+	{"policy-revision-octal.yaml", []string{`policy.yaml:3:11: 'revision' is no decimal number; write a number such as 1`}},
 	{"policy-revision.yaml", []string{`policy.yaml:3:11: 'revision' is out of range; write a number from 1 to 2147483647`}},
 	{"policy-sealed-to-nobody.yaml", []string{`policy.yaml:7:5: 'to' is missing in item 2 of 'levels'; name who can open what this level sends`}},
 	{"policy-send.yaml", []string{`policy.yaml:9:26: unknown way to send 'witheld'; write clear, sealed or withheld`}},
@@ -377,6 +378,7 @@ var mistakes = []struct {
 	{"trust-no-recipients.yaml", []string{`trust.yaml:5:13: 'recipients' is empty; write at least one`}},
 	{"trust-only-nobody.yaml", []string{
 		`machines/press-3.yaml:2:10: nobody may read level 'restricted' of this machine (ram-force, program-name and torque-log): 'only' in the trust file keeps engineering from it; add "press-3/*" to 'only' of one of them there`,
+		`machines/press-3.yaml:24:18: note: point 'torque-log' is sealed like any other, although the device encrypts it: 'only' in the trust file keeps engineering from this machine; add "press-3/*" to 'only' there, or have the device encrypt for others`,
 	}},
 	{"trust-only.yaml", []string{`trust.yaml:6:132: pattern 'press-*/state' names points; write machines with all their points, such as "press-*/*"`}},
 	{"trust-revision-text.yaml", []string{`trust.yaml:2:11: 'revision' is a text; write a number`}},

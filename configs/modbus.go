@@ -1,8 +1,6 @@
 package configs
 
 import (
-	"net"
-	"net/url"
 	"strings"
 	"time"
 
@@ -65,24 +63,20 @@ func (r *modbusReader) endpoint(s string) {
 	before := len(r.l.problems)
 	r.adapter(r.m.Modbus.Endpoint.Check())
 	if len(r.l.problems) == before {
-		r.m.Modbus.Endpoint.URL = canonical(s)
+		r.m.Modbus.Endpoint.URL = r.connect.endpoint(s, "502")
 	}
 	if r.m.Modbus.Endpoint.Timeout == 0 && !strings.HasPrefix(r.m.Modbus.Endpoint.URL, "rtu-tcp:") {
 		r.m.Modbus.Endpoint.Timeout = time.Second
 	}
 }
 
-// canonical writes an endpoint's URL in one way, so that equal ones are shared.
-func canonical(s string) string {
-	u, err := url.Parse(s)
+// endpoint writes an endpoint in one way.
+func (n node) endpoint(s, usualPort string) string {
+	one, err := canonical(s, usualPort)
 	if err != nil {
-		return s
+		n.wrong(split(err))
 	}
-	port := u.Port()
-	if port == "" {
-		port = "502"
-	}
-	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+	return strings.TrimSuffix(one, "/")
 }
 
 func order(n node) modbus.Order {

@@ -2,8 +2,6 @@ package configs
 
 import (
 	"encoding/hex"
-	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -172,27 +170,12 @@ func (r *opcuaReader) endpoint() {
 	}
 	r.adapter(s.Check())
 	if e.Endpoint != "" && *r.wrong == before {
-		e.Endpoint = canonicalOPCUA(e.Endpoint)
+		one, err := canonical(e.Endpoint, "4840")
+		if err != nil {
+			r.connect.wrong(split(err))
+		}
+		e.Endpoint = one
 	}
-}
-
-// canonicalOPCUA writes an endpoint's URL in one way, so that equal ones are
-// shared.
-func canonicalOPCUA(s string) string {
-	u, err := url.Parse(s)
-	if err != nil {
-		return s
-	}
-	port := u.Port()
-	if port == "" {
-		port = "4840"
-	}
-	host, zone, _ := strings.Cut(u.Hostname(), "%") // the zone is the name of an interface
-	if host = strings.ToLower(host); zone != "" {
-		host += "%" + zone
-	}
-	u.Host = net.JoinHostPort(host, port)
-	return u.String() // the path stays as it is: some servers tell "" and "/" apart
 }
 
 // differs compares two machines of one connection.

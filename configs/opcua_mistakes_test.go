@@ -15,7 +15,7 @@ var opcuaMistakes = []struct {
 		`machines/press-3.yaml:6:59: 'max_bytes' is for OPC UA, and this is read over Modbus; write bytes: and the length in the registers`,
 		`machines/press-3.yaml:7:48: 'fields' is for OPC UA, and this is read over Modbus; write a point for each`,
 	}},
-	{"machine-neither.yaml", []string{`machines/press-3.yaml:1:1: neither 'modbus' nor 'opcua' is there; write modbus: {connect: "tcp://HOST:502", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace`}},
+	{"machine-neither.yaml", []string{`machines/press-3.yaml:1:1: none of 'modbus', 'opcua' and 'coap' is there; write modbus: {connect: "tcp://HOST:502", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace, or coap: with listen and device`}},
 	{"machine-opcua-and-modbus.yaml", []string{`machines/press-3.yaml:3:1: 'modbus' and 'opcua' are there both; write one of them; what speaks both is two machines`}},
 	{"machine-opcua-certificate-path.yaml", []string{`machines/press-3.yaml:7:16: 'certificate' is no reference to a keystore; write keystore:NAME; secrets are never in these files`}},
 	{"machine-opcua-deadband.yaml", []string{
@@ -145,7 +145,7 @@ var opcuaMistakes = []struct {
 		`templates/mixer.yaml:4:8: 'endpoint' is missing in 'opcua' (c); write endpoint: "opc.tcp://HOST:4840"`,
 		`templates/mixer.yaml:4:8: 'server_certificate' is missing in 'opcua' (c); write "sha256:…" with the fingerprint that the server shows, or that this prints of its certificate: openssl x509 -in server.pem -noout -fingerprint -sha256`,
 	}},
-	{"tree-opcua-template-no-connection", []string{`machines/a.yaml:1:1: neither 'modbus' nor 'opcua' is there; write modbus: {connect: "tcp://HOST:502", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace`}},
+	{"tree-opcua-template-no-connection", []string{`machines/a.yaml:1:1: none of 'modbus', 'opcua' and 'coap' is there; write modbus: {connect: "tcp://HOST:502", unit_id: 1}, or opcua: with endpoint, security, server_certificate, certificate, user and namespace, or coap: with listen and device`}},
 	{"tree-opcua-template-wrong", []string{
 		`machines/a.yaml:3:11: the template 'mixer@1' has problems; mend templates/mixer.yaml`,
 		`templates/mixer.yaml:4:19: without security anybody on the way reads and changes what the server sends; write security: {policy: Aes256_Sha256_RsaPss, mode: SignAndEncrypt}; without it the signed policy would need the exception {allow: connection-not-authenticated, points: […], why: …, until: …}, which this version does not honour for OPC UA yet`,

@@ -75,7 +75,7 @@ func (l *loader) pairUp(gateway node, policyFile, trustFile node, c *Config) *pa
 // read reads two files, and looks whether they belong together.
 func (l *loader) read(gateway node, name string, zone *time.Location, sources [2]*source) *pair {
 	p := &pair{sources: sources}
-	try := &loader{now: l.now, alone: l.alone, keys: sources[1].keys, own: l.own}
+	try := &loader{now: l.now, untrusted: l.untrusted, alone: l.alone, keys: sources[1].keys, own: l.own}
 	documents := [2]*document{}
 	for i, s := range sources {
 		f := &file{path: s.path, fatal: true, problems: &try.problems}

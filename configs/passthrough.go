@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fieldseal/fieldseal/policy"
 	"github.com/fieldseal/fieldseal/policy/ciphertext"
 )
 
@@ -43,6 +44,36 @@ func (r *machineReader) passthrough(p *reading) {
 	p.point.Passthrough, p.point.ContentType, p.point.Guard = format, ciphertext.ContentType(format), c
 	key.judged(ciphertext.Config{Format: format, DeviceKey: c.DeviceKey})
 	ids.judged(ciphertext.Config{Format: format, KeyIDs: c.KeyIDs})
+}
+
+// withinOnly takes the passthrough from points that somebody could read whom the
+// trust file keeps from the machine: however a device encrypts, they are sealed
+// like any other, for those who may.
+func (r *machineReader) withinOnly() {
+	if r.trust == nil {
+		return
+	}
+	for i := range r.m.Points {
+		p := &r.m.Points[i]
+		if p.Passthrough == "" {
+			continue
+		}
+		others := slices.DeleteFunc(slices.Clone(p.ReadableBy), func(to string) bool { return r.trust.mayRead(to, r.m.Name) })
+		if len(others) == 0 {
+			continue
+		}
+		if r.outside == nil {
+			r.outside = map[string][]string{}
+		}
+		r.outside[p.Name] = others
+		p.Passthrough, p.ReadableBy, p.Wrap = "", nil, false
+		if r.policy == nil {
+			continue
+		}
+		if level, _ := r.policy.Level(p.Label); level.Send == policy.SendClear { // what leaves in clear reaches them too
+			p.Label = r.policy.Default
+		}
+	}
 }
 
 // judged asks the guard whether it can do what the node says.

@@ -34,6 +34,11 @@ var pointMistakes = []struct {
 		`machines/press-3.yaml:10:109: 'wrap' is a text; write true or false`,
 		`machines/press-3.yaml:10:125: 'key_ids' is an empty list; write at least one`,
 	}},
+	{"machine-at-bit.yaml", []string{
+		`machines/press-3.yaml:5:23: 'holding/300.3' names a bit, and an address is that of a whole register; write at: holding/300, type: uint16 and bits: {3: NAME}`,
+		`machines/press-3.yaml:6:22: '40301.15' names a bit, and an address is that of a whole register; write at: 40301, type: uint16 and bits: {15: NAME}`,
+		`machines/press-3.yaml:7:22: address "holding/300.16": "300.16" is no number from 0 to 65535; write it as 100 or 0x64`,
+	}},
 	{"machine-tags-many.yaml", []string{`machines/press-3.yaml:6:3: more than 64 tags; write fewer`}},
 	{"machine-tags.yaml", []string{
 		`machines/press-3.yaml:5:8: 'Site' is no name; write site: names are lower case letters, digits and dashes`,

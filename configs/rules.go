@@ -67,6 +67,23 @@ func (r *rule) ends(now time.Time, known bool) {
 	r.until.f.add(p)
 }
 
+// doesNotCount says which points an exception does not cover because nobody can
+// tell which day it is.
+func (r *rule) doesNotCount(why string, known bool) {
+	if !r.until.present() || known && len(r.covers) == 0 {
+		return
+	}
+	points := "the points it covers stop"
+	if len(r.covers) > 0 {
+		points = stop(r.covers)
+	}
+	r.until.f.add(Problem{
+		Line: r.until.y.Line, Column: r.until.y.Column, Stops: true,
+		What:    "the exception " + quote(string(r.exception.Allow)) + " (" + r.exception.Where + ") does not count while the clock cannot be trusted, and the gateway decides so now: " + points + " (" + why + ")",
+		Instead: "have the clock synchronised: then it counts again, up to " + lastDay(r.exception.Until),
+	})
+}
+
 // daysLeft counts the days from now to the last one before an instant: 0 on that
 // day.
 func daysLeft(until, now time.Time) int {

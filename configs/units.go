@@ -62,6 +62,8 @@ func parseInt(s string) (int64, error) {
 	base := 10
 	if h, ok := strings.CutPrefix(digits, "0x"); ok {
 		digits, base = h, 16
+	} else if len(digits) > 1 && digits[0] == '0' && digits[1] > '9' { // 0o7, 0b1
+		return 0, fmt.Errorf("is no decimal number")
 	} else if len(digits) > 1 && digits[0] == '0' {
 		return 0, fmt.Errorf("has leading zeros")
 	}

@@ -1,11 +1,8 @@
 package configs
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"net"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -162,7 +159,7 @@ func (l *loader) nats(n node, to *destination) *NATS {
 	u.Prefix, _ = prefix.token("prefix", true)
 	to.same(stream, prefix)
 	u.Certificate, _ = m.need("certificate", "write certificate: keystore:uplink").secret("keystore")
-	u.Trust = l.authorities(m.need("trust", "write the file with the certificates that servers must lead to"))
+	u.Trust, _ = l.authorities(m.need("trust", "write the file with the certificates that servers must lead to"))
 	m.done()
 	return u
 }
@@ -194,7 +191,7 @@ func (l *loader) dtls(n node, to *destination) *DTLS {
 	u.Prefix, _ = prefix.token("prefix", true)
 	to.same(stream, prefix)
 	u.Certificate, _ = m.need("certificate", "write certificate: keystore:uplink").secret("keystore")
-	u.Trust = l.authorities(m.need("trust", "write the file with the certificates that hubs must lead to"))
+	u.Trust, _ = l.authorities(m.need("trust", "write the file with the certificates that hubs must lead to"))
 	u.MinWindow = m.get("min_window").size("min_window", "128KiB", leastWindow, mostWindow)
 	m.done()
 	return u
@@ -294,34 +291,4 @@ func (n node) token(what string, dots bool) (string, bool) {
 		}
 	}
 	return s, true
-}
-
-// authorities reads the path of a file with certificates, and looks into it.
-func (l *loader) authorities(n node) string {
-	s, ok := n.text()
-	if !ok || l.alone {
-		return ""
-	}
-	path := n.f.beside(s)
-	b, err := readFile(path)
-	if err != nil {
-		n.wrong(cannotRead(s, err))
-		return ""
-	}
-	count := 0
-	for {
-		var block *pem.Block
-		if block, b = pem.Decode(b); block == nil {
-			break
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); block.Type != "CERTIFICATE" || err != nil {
-			n.wrong(quote(filepath.Base(path))+" has something in it that is no certificate", "leave certificates only, in PEM")
-			return ""
-		}
-		count++
-	}
-	if count == 0 {
-		n.wrong(quote(filepath.Base(path))+" has no certificate in it", "write the file of the certificates that servers must lead to, in PEM")
-	}
-	return path
 }

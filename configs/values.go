@@ -19,6 +19,13 @@ func (n node) address() (modbus.Address, bool) {
 		return modbus.Address{}, false
 	}
 	a, err := modbus.ParseAddress(s)
+	if word, bit, cut := strings.Cut(s, "."); err != nil && cut {
+		_, wordErr := modbus.ParseAddress(word)
+		if b, bitErr := strconv.ParseUint(bit, 10, 8); wordErr == nil && bitErr == nil && b < 16 {
+			n.wrong(quote(s)+" names a bit, and an address is that of a whole register", "write at: "+word+", type: uint16 and bits: {"+bit+": NAME}")
+			return a, false
+		}
+	}
 	if err != nil {
 		n.wrong(split(err))
 	}

@@ -105,12 +105,13 @@ type socket struct {
 	// datagram that went out to the next that came in.
 	asked, took atomic.Int64
 	answers     atomic.Int32
+	settled     atomic.Bool // the handshake is over at both ends
 }
 
 // ReadFrom implements net.PacketConn.
 func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, err := s.Read(b)
-	for lost(err) {
+	for lost(err) || err == nil && s.settled.Load() && !encrypted(b[:n]) {
 		n, err = s.Read(b)
 	}
 	if err == nil && s.answers.Load() < 2 {
@@ -235,6 +236,7 @@ func (u *Uplink) associate(ctx context.Context, conn *dtls.Conn, s *socket, serv
 	if err != nil {
 		return nil, fmt.Errorf("SCTP: %w", err)
 	}
+	s.settled.Store(true)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	l := &link{
 		server: server, association: association, roundTrip: roundTrip,

@@ -104,9 +104,14 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, fresh bool) 
 	case m.closed:
 		return nil, nil, false
 	case isID:
-		return m.byID[id], nil, false
+		p = m.byID[id]
+	default:
+		p = m.byAddr[from]
 	}
-	if p = m.byAddr[from]; p != nil {
+	if p != nil && p.settled && !encrypted(b) {
+		return nil, nil, false
+	}
+	if p != nil || isID {
 		return p, nil, false
 	}
 	if !isClientHello(b) {
@@ -184,12 +189,14 @@ func (m *mux) identify(p *path, id connectionID) {
 	m.byID[id] = p
 }
 
-// settle routes a path by its id alone, if it has one. From then on nothing that
-// merely pretends to come from its address reaches it, and a new handshake from
-// that address is a new connection.
+// settle routes a path by its id alone, if it has one, and lets nothing through to
+// it that is not encrypted. From then on nothing that merely pretends to come from
+// its address reaches it, and a new handshake from that address is a new
+// connection.
 func (m *mux) settle(p *path) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	p.settled = true
 	if p.hasID && m.byAddr[p.from] == p {
 		delete(m.byAddr, p.from)
 	}
@@ -224,51 +231,4 @@ func (m *mux) close() error {
 		_ = p.Close()
 	}
 	return m.socket.Close()
-}
-
-// The parts of a DTLS 1.2 record (RFC 6347, 4.1 and 4.2.2; RFC 9146, 4) that
-// tell where a datagram belongs.
-const (
-	recordHandshake byte = 22
-	recordCID       byte = 25
-	recordHeader         = 13 // bytes, without a connection id
-	cidOffset            = 11
-	handshakeHeader      = 12
-	helloClient     byte = 1
-	helloServer     byte = 2
-	// maxClientHello is the longest hello in bytes that begins a connection. It
-	// has to come in one piece.
-	maxClientHello = 1400
-)
-
-// connectionIDOf gives the connection id of a datagram's first record.
-func connectionIDOf(b []byte) (id connectionID, ok bool) {
-	if len(b) < cidOffset+idSize+2 || b[0] != recordCID {
-		return id, false
-	}
-	copy(id[:], b[cidOffset:])
-	return id, true
-}
-
-// isClientHello tells whether a datagram begins a handshake: one whole
-// ClientHello, the first of its connection.
-func isClientHello(b []byte) bool {
-	if len(b) < recordHeader+handshakeHeader || len(b) > maxClientHello ||
-		b[0] != recordHandshake || b[1] != 0xfe || b[3] != 0 || b[4] != 0 { // DTLS; epoch 0
-		return false
-	}
-	length := int(b[11])<<8 | int(b[12])
-	h := b[recordHeader:]
-	total := int(h[1])<<16 | int(h[2])<<8 | int(h[3])
-	offset := int(h[6])<<16 | int(h[7])<<8 | int(h[8])
-	fragment := int(h[9])<<16 | int(h[10])<<8 | int(h[11])
-	return length <= len(b)-recordHeader && h[0] == helloClient &&
-		h[4] == 0 && h[5] == 0 && // message 0
-		offset == 0 && fragment == total && total+handshakeHeader == length
-}
-
-// isServerHello tells whether a datagram that goes out has the answer to a hello
-// whose cookie was right.
-func isServerHello(b []byte) bool {
-	return len(b) > recordHeader && b[0] == recordHandshake && b[recordHeader] == helloServer
 }

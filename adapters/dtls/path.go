@@ -45,6 +45,7 @@ type path struct {
 	from    netip.AddrPort // where the handshake comes from
 	id      connectionID
 	hasID   bool
+	settled bool // its connection stands
 	half    int  // place among the half-open ones; -1 when it is none of them
 	counted bool // among the handshakes
 }

@@ -181,7 +181,7 @@ func TestFaultsOfServer(t *testing.T) {
 		u.patience = 500 * time.Millisecond
 		n, err := u.Send(t.Context(), messages(1, 3, 10))
 		require.Zero(t, n)
-		requireFault(t, err, "never created from here")
+		requireFault(t, err, "is created or changed from here")
 		require.NoError(t, s.AddStream(testStream, nil, testPrefix+".>"))
 		n, err = u.Send(t.Context(), messages(1, 3, 10))
 		require.NoError(t, err)

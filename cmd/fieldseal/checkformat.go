@@ -16,13 +16,25 @@ const (
 	formatGitHub = "github" // annotations of a GitHub workflow
 )
 
+// found is a problem, with what shows only once a machine was asked.
+type found struct {
+	configs.Problem
+	Point string `json:"point,omitempty"` // that it is about
+	Down  bool   `json:"down,omitempty"`  // the machine gives no connection
+}
+
+func asFound(problems []configs.Problem) []found {
+	all := make([]found, 0, len(problems))
+	for _, p := range problems {
+		all = append(all, found{Problem: p})
+	}
+	return all
+}
+
 // reportAs prints problems in one of the formats.
-func reportAs(w io.Writer, problems []configs.Problem, format string) error {
+func reportAs(w io.Writer, problems []found, format string) error {
 	switch format {
 	case formatJSON:
-		if problems == nil {
-			problems = []configs.Problem{}
-		}
 		e := json.NewEncoder(w)
 		e.SetIndent("", "  ")
 		return e.Encode(problems)
@@ -43,11 +55,15 @@ func reportAs(w io.Writer, problems []configs.Problem, format string) error {
 }
 
 // annotation writes a problem as a command of a GitHub workflow.
-func annotation(p *configs.Problem) string {
+func annotation(p *found) string {
 	command, title := "error", "fieldseal check"
 	switch {
 	case p.Note:
 		command = "notice"
+	case p.Down:
+		title += ": " + p.Machine + " is down"
+	case p.Point != "":
+		title += ": " + p.Machine + "/" + p.Point + " is not read"
 	case p.Stops:
 		title += ": points stop"
 	case p.Machine != "":

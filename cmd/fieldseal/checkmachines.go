@@ -74,10 +74,10 @@ func (o *online) machine(s *checkSink) {
 	m, where := s.machine, o.places.connection(s.machine.File)
 	switch {
 	case s.link.State != point.LinkUp && s.link.Err != "":
-		o.problem(m.File, m.Name, where, "machine "+m.Name+" is down: "+s.link.Err, "see that it runs and can be reached from here, and that address and security are as the file says")
+		o.down(m, where, "machine "+m.Name+" is down: "+s.link.Err, "see that it runs and can be reached from here, and that address and security are as the file says")
 		return
 	case !s.linked:
-		o.problem(m.File, m.Name, where, fmt.Sprintf("machine %s did not answer within %v", m.Name, o.timeout), "see that it runs and can be reached from here, or give it more time: --timeout 1m")
+		o.down(m, where, fmt.Sprintf("machine %s did not answer within %v", m.Name, o.timeout), "see that it runs and can be reached from here, or give it more time: --timeout 1m")
 		return
 	}
 	o.negotiated(s, where)
@@ -92,9 +92,9 @@ func (o *online) machine(s *checkSink) {
 		case !s.seen[i] && s.status[i] == "":
 			o.unseen(m.File, m.Name, at, fmt.Sprintf("%s was not read within %v", said, o.timeout), "give it more time: --timeout 1m")
 		case s.status[i] != "":
-			o.problem(m.File, m.Name, at, said+": "+s.status[i], remedy(m, i, q))
+			o.point(m, name, at, said+": "+s.status[i], remedy(m, i, q))
 		case q.IsBad():
-			o.problem(m.File, m.Name, at, said+" cannot be read: "+q.String(), remedy(m, i, q))
+			o.point(m, name, at, said+" cannot be read: "+q.String(), remedy(m, i, q))
 		case !q.IsGood():
 			o.note(m.File, m.Name, at, said+" is read, and the machine calls its value uncertain: "+q.String(), "see what it shows there")
 		}
@@ -137,10 +137,9 @@ func (o *online) negotiated(s *checkSink, where at) {
 	for i := range m.Points {
 		points[i] = m.Points[i].Point
 	}
-	now := time.Now()
-	before := o.config.Policy.Compile(m.Name, points, m.Security(), now).Decisions
+	before := o.config.Policy.Compile(m.Name, points, m.Security(), o.deciding).Decisions
 	stopped := map[string][]string{}
-	for i, d := range o.config.Policy.Compile(m.Name, points, given, now).Decisions {
+	for i, d := range o.config.Policy.Compile(m.Name, points, given, o.deciding).Decisions {
 		if d.Treatment == policy.Withheld && before[i].Treatment != policy.Withheld {
 			stopped[d.Level] = append(stopped[d.Level], m.Points[i].Name)
 		}
@@ -151,7 +150,7 @@ func (o *online) negotiated(s *checkSink, where at) {
 				File: m.File, Line: where.line, Column: where.column, Machine: m.Name, Stops: true,
 				What: fmt.Sprintf("level '%s' asks for a connection that is %s, and %s negotiated one that is %s (%s): %s will stop",
 					l.Name, l.Connection, m.Name, given, s.link.Mechanism, strings.Join(first(names, 5), ", ")),
-				Instead: "secure it, or have it approved for a time: add this to 'exceptions' of the policy, with the reason\n" + o.stanza(m.Name, &l, names, now),
+				Instead: "secure it, or have it approved for a time: add this to 'exceptions' of the policy, with the reason\n" + o.stanza(m.Name, &l, names, time.Now()),
 			})
 		}
 	}

@@ -100,11 +100,15 @@ func (f *formatting) files(files []string) error {
 		if f.check {
 			continue
 		}
-		info, err := os.Stat(file)
+		target, err := filepath.EvalSymlinks(file) // a link stays one
 		if err != nil {
 			return err
 		}
-		if err := replaceFile(file, out, info.Mode().Perm()); err != nil {
+		info, err := os.Stat(target)
+		if err != nil {
+			return err
+		}
+		if err := replaceFile(target, out, info.Mode().Perm()); err != nil {
 			return err
 		}
 		if _, err := os.Stat(file + configs.SignatureSuffix); err == nil && (kind == "policy" || kind == "trust") {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,13 +64,14 @@ read more or protects less), 2 it could not look.`,
 
 func (p *planning) run(c *cobra.Command, args []string, match func(string) bool) error {
 	stdout, stderr := c.OutOrStdout(), c.ErrOrStderr()
-	config, draft, leftOut, err := p.load(stderr)
+	l, draft, leftOut, err := p.load(stderr)
 	if err != nil {
 		return err
 	}
-	now := time.Now()
-	next := newPlan(config, draft, now, match)
+	config, folder := l.config, filepath.Dir(p.file)
 	if p.against == "" {
+		next := newPlan(config, folder, draft, l.clock.deciding, match)
+		next.Clock = l.clock.words()
 		if len(args) == 1 && len(next.Machines) == 0 {
 			return noLook(noMachine(config, args[0]))
 		}
@@ -80,11 +82,22 @@ func (p *planning) run(c *cobra.Command, args []string, match func(string) bool)
 		}
 		return errors.Join(err, leftOut)
 	}
-	before, err := loadAgainst(c.Context(), p.file, p.against)
+	// A comparison says what the files say, so it is the same on each machine.
+	now := time.Now()
+	next := newPlan(config, folder, true, now, match)
+	before, wrong, err := planAgainst(c.Context(), p.file, p.against, now, match)
 	if err != nil {
 		return noLook(err)
 	}
-	changes := comparePlans(newPlan(before, true, now, match), next)
+	if len(args) == 1 && len(next.Machines) == 0 && len(before.Machines) == 0 {
+		return noLook(noMachine(config, args[0]))
+	}
+	for _, problem := range wrong {
+		if _, err := fmt.Fprintf(stderr, "before, left out: %s\n", problem.String()); err != nil {
+			return err
+		}
+	}
+	changes := comparePlans(before, next)
 	if p.asJSON {
 		err = writeJSON(stdout, changes)
 	} else {
@@ -98,19 +111,18 @@ func (p *planning) run(c *cobra.Command, args []string, match func(string) bool)
 
 // load reads the configuration, as it is in force or as it would be signed.
 // leftOut says that machines are missing from it.
-func (p *planning) load(stderr io.Writer) (config *configs.Config, draft bool, leftOut, err error) {
-	var problems []configs.Problem
-	if draft = p.draft || p.against != ""; draft {
-		config, problems = configs.Load(p.file, configs.Options{Draft: true})
+func (p *planning) load(stderr io.Writer) (l atClock, draft bool, leftOut, err error) {
+	if p.against != "" {
+		l.clock = systemClock()
+		l.config, l.problems = configs.Load(p.file, configs.Options{Draft: true})
+		draft = true
+	} else if l, err = loadAtClock(p.file, p.draft); err != nil {
+		return l, false, nil, noLook(err)
 	} else {
-		l, err := load(p.file, nil)
-		if err != nil {
-			return nil, false, nil, noLook(err)
-		}
-		config, problems, draft = l.config, l.problems, !l.pinned
+		draft = p.draft || !l.pinned
 	}
 	var wrong []configs.Problem // notes belong to check
-	for _, problem := range problems {
+	for _, problem := range l.problems {
 		if !problem.Note {
 			wrong = append(wrong, problem)
 		}
@@ -119,15 +131,15 @@ func (p *planning) load(stderr io.Writer) (config *configs.Config, draft bool, l
 		}
 	}
 	if err := report(stderr, wrong, false); err != nil {
-		return nil, false, nil, err
+		return l, false, nil, err
 	}
 	switch {
-	case unreadable(problems, p.file):
-		return nil, false, nil, noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", configs.Printable(p.file)))
-	case config == nil:
-		return nil, false, nil, errors.New("there is no plan before the problems above are mended")
+	case unreadable(l.problems, p.file):
+		return l, false, nil, noLook(fmt.Errorf("cannot look at %s; name the gateway file with -c FILE or FIELDSEAL_CONFIG", configs.Printable(p.file)))
+	case l.config == nil:
+		return l, false, nil, errors.New("there is no plan before the problems above are mended")
 	}
-	return config, draft, leftOut, nil
+	return l, draft, leftOut, nil
 }
 
 func noMachine(config *configs.Config, pattern string) error {

@@ -53,7 +53,7 @@ func TestAnnotation(t *testing.T) {
 		{configs.Problem{File: "a.yaml", What: "w\x1b[2J", Machine: "press-3"}, `::error file=a.yaml,title=fieldseal check%3A press-3 is left out::w\x1b[2J`},
 		{configs.Problem{File: "a.yaml", What: "w", Machine: "press-3", Stops: true}, "::error file=a.yaml,title=fieldseal check%3A points stop::w"},
 	} {
-		assert.Equal(t, c.want, annotation(&c.problem))
+		assert.Equal(t, c.want, annotation(&found{Problem: c.problem}))
 	}
 }
 

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fieldseal/fieldseal/configs"
 )
@@ -19,39 +21,46 @@ import (
 // mostArchive is how much of a revision is unpacked.
 const mostArchive = 256 << 20
 
-// loadAgainst reads the configuration to compare with: the gateway file of the
-// same name in another folder, or the same file in a git revision.
-func loadAgainst(ctx context.Context, file, against string) (*configs.Config, error) {
+// planAgainst gives the plan to compare with: of the gateway file of the same name
+// in another folder, or of the same file in a git revision. wrong is what it
+// leaves out.
+func planAgainst(ctx context.Context, file, against string, now time.Time, match func(string) bool) (p *plan, wrong []configs.Problem, err error) {
 	if info, err := os.Stat(against); err == nil && info.IsDir() {
-		return loadOther(filepath.Join(against, filepath.Base(file)), "", against)
+		return planOf(filepath.Join(against, filepath.Base(file)), "", against, now, match)
 	}
 	folder, err := os.MkdirTemp("", "fieldseal-plan-")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	within, err := unpackRevision(ctx, folder, filepath.Dir(file), against)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return loadOther(filepath.Join(folder, within, filepath.Base(file)), folder, against)
+	return planOf(filepath.Join(folder, within, filepath.Base(file)), folder, against, now, match)
 }
 
-func loadOther(file, folder, against string) (*configs.Config, error) {
+func planOf(file, folder, against string, now time.Time, match func(string) bool) (*plan, []configs.Problem, error) {
 	c, problems := configs.Load(file, configs.Options{Draft: true})
-	if c != nil {
-		return c, nil
-	}
+	var wrong []configs.Problem
 	for _, p := range problems {
-		if !p.Fatal {
+		if p.Note || p.Stops {
 			continue
 		}
 		if folder != "" {
 			p.File = against + ":" + strings.TrimPrefix(strings.TrimPrefix(p.File, folder), string(filepath.Separator))
 		}
-		return nil, fmt.Errorf("cannot compare with %s: %s", configs.Printable(against), p.String())
+		if p.Fatal {
+			return nil, nil, fmt.Errorf("cannot compare with %s: %s", configs.Printable(against), p.String())
+		}
+		wrong = append(wrong, p)
 	}
-	return nil, fmt.Errorf("cannot compare with %s", configs.Printable(against))
+	if c == nil {
+		return nil, nil, fmt.Errorf("cannot compare with %s", configs.Printable(against))
+	}
+	p := newPlan(c, filepath.Dir(file), true, now, match)
+	p.leftOut = len(wrong) > 0
+	return p, wrong, nil
 }
 
 // unpackRevision lays the files of a git revision into a folder, and tells where
@@ -73,27 +82,22 @@ func unpackRevision(ctx context.Context, into, folder, revision string) (within 
 	if err != nil {
 		return "", err
 	}
-	c := gitCommand(ctx, strings.TrimSpace(string(top)), "archive", "--format=tar", strings.TrimSpace(string(commit)))
-	var stderr bytes.Buffer
-	c.Stderr = &stderr
-	out, err := c.StdoutPipe()
+	// Not git archive, which leaves out, and rewrites, what the attributes of that
+	// very revision say.
+	folder = strings.TrimSpace(string(top))
+	tree, err := git(ctx, folder, "ls-tree", "-r", "-z", "--full-tree", strings.TrimSpace(string(commit)))
 	if err != nil {
 		return "", err
 	}
-	if err := c.Start(); err != nil {
-		return "", fmt.Errorf("cannot run git: %w", err)
+	if err := unpackTree(ctx, into, folder, string(tree)); err != nil {
+		return "", fmt.Errorf("cannot unpack revision %s: %w", configs.Printable(revision), err)
 	}
-	unpackErr := untar(into, out)
-	_, _ = io.Copy(io.Discard, out)
-	if err := c.Wait(); err != nil {
-		return "", fmt.Errorf("git cannot give revision %s: %s", configs.Printable(revision), strings.TrimSpace(stderr.String()))
-	}
-	return filepath.FromSlash(strings.TrimSpace(string(prefix))), unpackErr
+	return filepath.FromSlash(strings.TrimRight(string(prefix), "\n")), nil
 }
 
 func gitCommand(ctx context.Context, folder string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, "git", append([]string{"-C", folder}, args...)...)
-	c.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0")
+	c.Env = append(os.Environ(), "LC_ALL=C", "GIT_OPTIONAL_LOCKS=0", "GIT_NO_REPLACE_OBJECTS=1", "GIT_TERMINAL_PROMPT=0")
 	return c
 }
 
@@ -105,39 +109,73 @@ func git(ctx context.Context, folder string, args ...string) ([]byte, error) {
 	return out, err
 }
 
-// untar unpacks ordinary files and folders, and never leaves the folder.
-func untar(folder string, r io.Reader) error {
-	root, err := os.OpenRoot(folder)
+// unpackTree unpacks the ordinary files of what git ls-tree -r -z listed, and never
+// leaves the folder.
+func unpackTree(ctx context.Context, into, repository, tree string) error {
+	root, err := os.OpenRoot(into)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
-	left := int64(mostArchive)
-	for archive := tar.NewReader(r); ; {
-		h, err := archive.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
+	var names []string
+	var wanted strings.Builder
+	for entry := range strings.SplitSeq(tree, "\x00") { // MODE TYPE OBJECT<tab>PATH
+		about, name, _ := strings.Cut(entry, "\t")
+		if words := strings.Fields(about); len(words) == 3 && words[1] == "blob" && strings.HasPrefix(words[0], "100") {
+			names = append(names, name)
+			wanted.WriteString(words[2] + "\n")
 		}
+	}
+	c := gitCommand(ctx, repository, "cat-file", "--batch")
+	var stderr bytes.Buffer
+	c.Stdin, c.Stderr = strings.NewReader(wanted.String()), &stderr
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := c.Start(); err != nil {
+		return fmt.Errorf("cannot run git: %w", err)
+	}
+	unpackErr := unpackObjects(root, names, bufio.NewReader(out))
+	if unpackErr != nil {
+		_ = c.Process.Kill() // it would write on
+	}
+	if err := c.Wait(); err != nil && unpackErr == nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(stderr.String()))
+	}
+	return unpackErr
+}
+
+// unpackObjects writes what git cat-file --batch gives into files of these names.
+func unpackObjects(root *os.Root, names []string, out *bufio.Reader) error {
+	left := int64(mostArchive)
+	for _, name := range names {
+		about, err := out.ReadString('\n')
 		if err != nil {
 			return fmt.Errorf("cannot read what git gives: %w", err)
 		}
-		name := path.Clean(h.Name)
-		switch h.Typeflag {
-		case tar.TypeDir:
-			err = root.MkdirAll(name, 0o700)
-		case tar.TypeReg:
-			if left -= h.Size; left < 0 {
-				return fmt.Errorf("the revision has more than %d MiB; keep the configuration in a repository of its own, or name a folder", mostArchive>>20)
-			}
-			err = unpackFile(root, name, archive)
+		words := strings.Fields(about) // OBJECT TYPE SIZE, or OBJECT missing
+		if len(words) != 3 || words[1] != "blob" {
+			return fmt.Errorf("git does not have all of it here: %s", configs.Printable(name))
 		}
+		size, err := strconv.ParseInt(words[2], 10, 64)
 		if err != nil {
-			return fmt.Errorf("cannot unpack the revision: %w", err)
+			return fmt.Errorf("cannot read what git gives: %w", err)
+		}
+		if left -= size; left < 0 {
+			return fmt.Errorf("it has more than %d MiB; keep the configuration in a repository of its own, or name a folder", mostArchive>>20)
+		}
+		if err := unpackFile(root, path.Clean(name), size, out); err != nil {
+			return err
+		}
+		if _, err := out.Discard(1); err != nil {
+			return fmt.Errorf("cannot read what git gives: %w", err)
 		}
 	}
+	return nil
 }
 
-func unpackFile(root *os.Root, name string, r io.Reader) error {
+func unpackFile(root *os.Root, name string, size int64, r io.Reader) error {
 	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
 		return err
 	}
@@ -145,6 +183,6 @@ func unpackFile(root *os.Root, name string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
+	_, err = io.CopyN(f, r, size)
 	return errors.Join(err, f.Close())
 }

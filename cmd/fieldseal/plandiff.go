@@ -34,9 +34,12 @@ const (
 	changeReadable   = "readable"   // somebody more can read it
 	changeKey        = "key"        // a recipient has another key
 	changeException  = "exception"  // one began, was extended or ended
+	changeRule       = "rule"       // what the policy says, whether a point changes or not
+	changePayload    = "payload"    // what the device encrypts, and what is asked of it
 	changeProtection = "protection" // connection, padding, names
 	changePlace      = "place"      // a name stands for something else
 	changeUplink     = "uplink"     // where messages go
+	changeGateway    = "gateway"    // who signs, metrics, outbox
 	changeStops      = "stops"      // a point does not leave any more
 	changeNew        = "new"
 	changeGone       = "gone"
@@ -45,12 +48,15 @@ const (
 )
 
 var changeOrder = []string{
-	changeClear, changeReadable, changeKey, changeException, changeProtection, changePlace, changeUplink,
+	changeClear, changeReadable, changeKey, changeException, changeRule, changePayload, changeProtection, changePlace, changeUplink, changeGateway,
 	changeStops, changeNew, changeGone, changeStricter, changeOther,
 }
 
 // planDiffer compares two plans.
-type planDiffer struct{ out []planChange }
+type planDiffer struct {
+	out     []planChange
+	unknown func(machine string) bool // nobody knows what it did before: problems left it out
+}
 
 // source is what a point reads.
 type source struct{ endpoint, device, at string }
@@ -67,7 +73,9 @@ func (p pointOf) source() source { return source{p.machine.Endpoint, p.machine.D
 
 // comparePlans says what next does that before did not, worst first.
 func comparePlans(before, next *plan) planChanges {
-	d := &planDiffer{}
+	d := &planDiffer{unknown: func(machine string) bool {
+		return before.leftOut && !slices.ContainsFunc(before.Machines, func(m planMachine) bool { return m.Machine == machine })
+	}}
 	was, sources := map[string]pointOf{}, map[source][]pointOf{}
 	for p := range before.points {
 		was[p.name()] = p
@@ -90,10 +98,10 @@ func comparePlans(before, next *plan) planChanges {
 	d.machines(before, next)
 	d.recipients(before, next)
 	d.exceptions(before, next)
+	d.rules(before, next)
 	d.uplinks(before, next)
-	if more := without(next.Events, before.Events); len(more) > 0 {
-		d.add(planChange{Kind: changeReadable, Looser: true, What: "events will be readable by " + people(more), Who: more})
-	}
+	d.gateway(before, next)
+	d.others(before, next)
 	slices.SortStableFunc(d.out, func(a, b planChange) int {
 		return cmp.Or(loosest(a)-loosest(b), a.rank-b.rank)
 	})
@@ -145,12 +153,22 @@ func (d *planDiffer) point(was, is pointOf) {
 	told := d.readers(was, is, "")
 	switch {
 	case a.Leaves == b.Leaves && a.Level == b.Level:
+	case a.Leaves == policy.Withheld.String() && a.Leaves == b.Leaves:
+		d.add(planChange{Kind: changeOther, What: fmt.Sprintf("is of level %s (was %s), and will not leave: %s", a.Level, b.Level, a.Why), Points: name})
 	case a.Leaves == policy.Withheld.String():
 		d.add(planChange{Kind: changeStops, What: "will stop: " + a.Why, Points: name})
+	case b.Leaves == policy.Sealed.String() && a.Leaves == policy.Passed.String(): // only the file says that it is encrypted
+		d.add(planChange{
+			Kind: changePayload, Looser: true, Points: name,
+			What: "will leave as the device encrypted it (" + a.Format + ", for " + people(a.Readers) + "), not sealed by the gateway any more",
+		})
 	case !told:
 		d.add(planChange{Kind: changeOther, What: fmt.Sprintf("will leave %s (was %s)", a.leaving(), b.leaving()), Points: name})
 	}
 	if a.Leaves == policy.Withheld.String() || b.Leaves == policy.Withheld.String() {
+		if a.readFrom() != b.readFrom() {
+			d.add(planChange{Kind: changePlace, Looser: a.Leaves != policy.Withheld.String(), What: fmt.Sprintf("is read from %s (was %s)", a.readFrom(), b.readFrom()), Points: name})
+		}
 		return
 	}
 	for _, c := range []struct {
@@ -165,6 +183,12 @@ func (d *planDiffer) point(was, is pointOf) {
 		if c.less {
 			d.add(planChange{Kind: changeProtection, Looser: true, What: c.what, Points: name})
 		}
+	}
+	if a.Wrapped && !b.Wrapped {
+		d.add(planChange{Kind: changeStricter, What: "will be sealed again for the level", Points: name})
+	}
+	if b.Leaves == policy.Passed.String() && a.Leaves == b.Leaves {
+		d.payload(b, a, name)
 	}
 	switch x, y := b.Exception, a.Exception; {
 	case y != nil && (x == nil || x.Allow != y.Allow):
@@ -226,115 +250,17 @@ func (d *planDiffer) newPoint(is pointOf, same []pointOf) {
 	a := is.point
 	c := planChange{Kind: changeNew, What: "new, will leave " + a.leaving() + ", for " + people(a.Readers), Who: a.Readers, Points: []string{is.name()}}
 	switch {
-	case len(same) > 0:
+	case len(same) > 0 && !d.unknown(is.machine.Machine):
 		d.readers(same[0], is, ", which read what "+same[0].name()+" does")
 	case a.Leaves == policy.Clear.String():
 		c.Kind, c.Looser, c.What = changeClear, true, "new, will leave in CLEAR"
 	case a.Leaves == policy.Withheld.String():
 		c.What, c.Who = "new, will not leave: "+a.Why, nil
+	case d.unknown(is.machine.Machine): // perhaps it is not new at all
+		c.Looser = true
+		c.What += "; what it is compared with leaves out what has problems, so nobody knows how it left"
 	}
 	d.add(c)
-}
-
-// machines compares where machines are read, and how that is secured.
-func (d *planDiffer) machines(before, next *plan) {
-	for i := range next.Machines {
-		a := &next.Machines[i]
-		k := slices.IndexFunc(before.Machines, func(m planMachine) bool { return m.Machine == a.Machine })
-		if k < 0 {
-			continue
-		}
-		b := &before.Machines[k]
-		if grade(a.Connection) < grade(b.Connection) {
-			d.add(planChange{Kind: changeProtection, Looser: true, What: fmt.Sprintf("%s will be read over a connection that is %s (was %s)", a.Machine, a.Connection, b.Connection)})
-		}
-		if a.Endpoint != b.Endpoint || a.Device != b.Device {
-			d.add(planChange{Kind: changePlace, Looser: true, What: fmt.Sprintf("%s will be read at %s (was %s)", a.Machine, a.where(), b.where())})
-		}
-		if a.peer != b.peer {
-			d.add(planChange{Kind: changePlace, Looser: true, What: fmt.Sprintf("%s will have to show the certificate %s (was %s)", a.Machine, cmp.Or(a.peer, "none"), cmp.Or(b.peer, "none"))})
-		}
-	}
-}
-
-func (m *planMachine) where() string {
-	if m.Device == "" {
-		return m.Endpoint
-	}
-	return m.Endpoint + " unit " + m.Device
-}
-
-// recipients compares the trust files: whoever has a new key reads what is for
-// the name from now on.
-func (d *planDiffer) recipients(before, next *plan) {
-	for _, a := range next.Recipients {
-		reads := 0
-		for _, r := range next.Readers {
-			if r.Recipient == a.Recipient {
-				reads += r.Points
-			}
-		}
-		k := slices.IndexFunc(before.Recipients, func(b planRecipient) bool { return b.Recipient == a.Recipient })
-		if k < 0 {
-			d.add(planChange{Kind: changeKey, Looser: reads > 0, What: fmt.Sprintf("new recipient %s, who reads %s", a.Recipient, count(reads, "point")), Who: []string{a.Recipient}})
-			continue
-		}
-		for _, key := range without(a.Keys, before.Recipients[k].Keys) {
-			d.add(planChange{
-				Kind: changeKey, Looser: true, Who: []string{a.Recipient},
-				What: fmt.Sprintf("recipient %s has the new key %s: whoever holds it reads %s", a.Recipient, key, count(reads, "point")),
-			})
-		}
-		for _, key := range without(before.Recipients[k].Keys, a.Keys) {
-			d.add(planChange{Kind: changeStricter, What: fmt.Sprintf("recipient %s has the key %s no longer", a.Recipient, key), Who: []string{a.Recipient}})
-		}
-	}
-	for _, b := range before.Recipients {
-		if !slices.ContainsFunc(next.Recipients, func(a planRecipient) bool { return a.Recipient == b.Recipient }) {
-			d.add(planChange{Kind: changeStricter, What: "no recipient " + b.Recipient + " any more", Who: []string{b.Recipient}})
-		}
-	}
-}
-
-// exceptions compares those of the policies, whoever needs them.
-func (d *planDiffer) exceptions(before, next *plan) {
-	same := func(a, b planException) bool { return a.Allow == b.Allow && slices.Equal(a.Points, b.Points) }
-	for _, a := range next.Exceptions {
-		k := slices.IndexFunc(before.Exceptions, func(b planException) bool { return same(a, b) })
-		name := "exception " + a.Allow + " for " + strings.Join(a.Points, ", ")
-		switch {
-		case k < 0:
-			d.add(planChange{Kind: changeException, Looser: true, What: fmt.Sprintf("new %s until %s (%s): %s need it", name, a.Until, a.Why, count(a.Used, "point"))})
-		case a.Until > before.Exceptions[k].Until:
-			d.add(planChange{Kind: changeException, Looser: true, What: fmt.Sprintf("%s lasts until %s (was %s)", name, a.Until, before.Exceptions[k].Until)})
-		case a.Until < before.Exceptions[k].Until:
-			d.add(planChange{Kind: changeStricter, What: fmt.Sprintf("%s ends with %s already (was %s)", name, a.Until, before.Exceptions[k].Until)})
-		}
-	}
-	for _, b := range before.Exceptions {
-		if !slices.ContainsFunc(next.Exceptions, func(a planException) bool { return same(a, b) }) {
-			d.add(planChange{Kind: changeStricter, What: "the exception " + b.Allow + " for " + strings.Join(b.Points, ", ") + " is gone"})
-		}
-	}
-}
-
-// uplinks compares where messages go: another place sees what stays visible.
-func (d *planDiffer) uplinks(before, next *plan) {
-	say := func(u planUplink) string { return strings.TrimSpace(u.Kind + ", " + u.To + " " + u.Prefix) }
-	for _, a := range next.Upstream.Uplinks {
-		k := slices.IndexFunc(before.Upstream.Uplinks, func(b planUplink) bool { return b.Uplink == a.Uplink })
-		switch {
-		case k < 0:
-			d.add(planChange{Kind: changeUplink, Looser: true, What: "new uplink " + a.Uplink + ": " + say(a)})
-		case say(a) != say(before.Upstream.Uplinks[k]) || a.Servers != before.Upstream.Uplinks[k].Servers:
-			d.add(planChange{Kind: changeUplink, Looser: true, What: fmt.Sprintf("the uplink %s will lead to %s at %s (was %s at %s)", a.Uplink, say(a), a.Servers, say(before.Upstream.Uplinks[k]), before.Upstream.Uplinks[k].Servers)})
-		}
-	}
-	for _, b := range before.Upstream.Uplinks {
-		if !slices.ContainsFunc(next.Upstream.Uplinks, func(a planUplink) bool { return a.Uplink == b.Uplink }) {
-			d.add(planChange{Kind: changeUplink, What: "no uplink " + b.Uplink + " any more"})
-		}
-	}
 }
 
 // print writes the changes for people.

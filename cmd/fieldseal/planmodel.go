@@ -11,6 +11,7 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy"
+	"github.com/fieldseal/fieldseal/policy/approval"
 )
 
 // plan is what a gateway does with a configuration, as data: what
@@ -19,7 +20,8 @@ type plan struct {
 	Gateway    string          `json:"gateway"`
 	Policy     string          `json:"policy"`
 	Revision   int             `json:"revision"`
-	Draft      bool            `json:"draft"` // as if everything were signed
+	Draft      bool            `json:"draft"`           // as if everything were signed
+	Clock      string          `json:"clock,omitempty"` // why exceptions are not held against what the clock says
 	Total      planTotal       `json:"total"`
 	Machines   []planMachine   `json:"machines"`
 	Recipients []planRecipient `json:"recipients"`
@@ -27,6 +29,12 @@ type plan struct {
 	Events     []string        `json:"events"` // who can read them upstream
 	Exceptions []planException `json:"exceptions"`
 	Upstream   planUpstream    `json:"upstream"`
+
+	config    *configs.Config
+	folder    string          // of the gateway file
+	declared  []planException // all of the policy, whether in force or not
+	approvers string          // the next set, where one stands beside the policy
+	leftOut   bool            // of what it is made of, problems left something out
 }
 
 // planTotal counts points by how they leave.
@@ -49,7 +57,7 @@ type planMachine struct {
 	Requests   []planRequest `json:"requests"`
 	Points     []planPoint   `json:"points"`
 
-	peer string // who has to be at the other end, where that is proven
+	facts []fact // about the connection
 }
 
 // planRequest is what is read at one go, every so often.
@@ -76,6 +84,10 @@ type planPoint struct {
 	Level      string         `json:"level"`
 	Leaves     string         `json:"leaves"`                // clear, sealed, passthrough or withheld
 	IfReadable string         `json:"if_readable,omitempty"` // of a passthrough payload that is no ciphertext: sealed or withheld
+	Probation  string         `json:"probation,omitempty"`   // of a passthrough payload whose source is not trusted yet: sealed or withheld
+	Instead    []string       `json:"instead,omitempty"`     // who can read what is sealed then
+	DeviceKey  string         `json:"device_key,omitempty"`  // that signs a passthrough payload
+	KeyIDs     []string       `json:"key_ids,omitempty"`     // that it has to be encrypted with; none: any
 	Format     string         `json:"format,omitempty"`      // of a passthrough payload
 	Wrapped    bool           `json:"wrapped,omitempty"`     // a passthrough payload is sealed again
 	Rule       string         `json:"rule"`
@@ -108,7 +120,7 @@ type planRecipient struct {
 type planReader struct {
 	Recipient string   `json:"recipient"` // "*" is everybody on the way
 	Level     string   `json:"level"`
-	By        string   `json:"by"` // clear, sealed, or device: it encrypts for the recipient itself
+	By        string   `json:"by"` // clear, sealed, device (it encrypts for the recipient itself), instead or probation, see below
 	Machines  []string `json:"machines"`
 	Points    int      `json:"points"`
 }
@@ -116,17 +128,31 @@ type planReader struct {
 // everybody is the recipient of what leaves in clear.
 const everybody = "*"
 
+// How somebody reads what the device was to encrypt, and what is sealed instead.
+const (
+	byInstead   = "instead"   // while its source is on probation, and what is no ciphertext after all
+	byProbation = "probation" // while its source is on probation only
+)
+
 // planner makes a plan.
 type planner struct {
 	config *configs.Config
 	now    time.Time
 	used   map[string]int // by where an exception stands
+	passed map[string]approval.Entry
 }
 
-// newPlan says what a gateway does with the machines that match.
-func newPlan(c *configs.Config, draft bool, now time.Time, match func(machine string) bool) *plan {
-	p := &planner{config: c, now: now, used: map[string]int{}}
+// newPlan says what a gateway does with the machines that match. The gateway file
+// is in the folder.
+func newPlan(c *configs.Config, folder string, draft bool, now time.Time, match func(machine string) bool) *plan {
+	p := &planner{config: c, now: now, used: map[string]int{}, passed: map[string]approval.Entry{}}
+	for _, e := range c.Table().Entries {
+		if e.Treatment == policy.Passed {
+			p.passed[e.Machine+"/"+e.Point] = e
+		}
+	}
 	out := &plan{
+		config: c, folder: folder, approvers: nextApprovers(c),
 		Gateway: c.Gateway, Policy: c.Policy.Name, Revision: c.Policy.Revision, Draft: draft,
 		Machines: []planMachine{}, Recipients: []planRecipient{}, Readers: []planReader{}, Exceptions: []planException{},
 		Events: append([]string{}, c.Policy.Events...),
@@ -150,14 +176,16 @@ func newPlan(c *configs.Config, draft bool, now time.Time, match func(machine st
 	}
 	slices.SortFunc(out.Recipients, func(a, b planRecipient) int { return cmp.Compare(a.Recipient, b.Recipient) })
 	for i := range c.Policy.Exceptions {
-		if e := &c.Policy.Exceptions[i]; now.Before(e.Until) {
-			x := p.exception(e)
-			x.Used = p.used[e.Where]
+		e := &c.Policy.Exceptions[i]
+		x := p.exception(e)
+		x.Used = p.used[e.Where]
+		out.declared = append(out.declared, *x)
+		if now.Before(e.Until) {
 			out.Exceptions = append(out.Exceptions, *x)
 		}
 	}
 	out.readers(&c.Policy)
-	out.Upstream = upstream(c, out.Machines)
+	out.Upstream = upstream(c, folder, out.Machines)
 	return out
 }
 
@@ -193,9 +221,7 @@ func (p *planner) machine(m *configs.Machine) planMachine {
 	for i := range m.Points {
 		out.Points[i] = p.point(m, i, &table.Decisions[i])
 	}
-	if m.OPCUA != nil {
-		out.peer = "sha256:" + hex.EncodeToString(m.OPCUA.Endpoint.ServerSHA256[:])
-	}
+	out.facts = machineFacts(m)
 	out.Requests = append(out.Requests, requests(m)...)
 	for i := range out.Requests {
 		r := &out.Requests[i]
@@ -242,7 +268,13 @@ func (p *planner) point(m *configs.Machine, i int, d *policy.Decision) planPoint
 		out.Readers = append(out.Readers, sealedFor()...)
 	case policy.Passed:
 		out.Format, out.Wrapped, out.IfReadable = pt.Passthrough, d.Wrap, d.Readable.String()
+		out.Probation = d.Probation.String()
 		out.Readers = append(out.Readers, pt.ReadableBy...)
+		if d.Readable == policy.Sealed || d.Probation == policy.Sealed {
+			out.Instead = sealedFor()
+		}
+		e := p.passed[m.Name+"/"+pt.Name]
+		out.DeviceKey, out.KeyIDs = e.DeviceKey, e.KeyIDs
 	case policy.Withheld:
 	}
 	if e := p.excepted(m, pt.Name, &level); e != nil && d.Treatment != policy.Withheld {
@@ -298,25 +330,29 @@ func (p *planner) exception(e *policy.Exception) *planException {
 func (p *plan) readers(pol *policy.Policy) {
 	type key struct{ recipient, level, by string }
 	found := map[key]*planReader{}
-	for i := range p.Machines {
-		m := &p.Machines[i]
-		for k := range m.Points {
-			pt := &m.Points[k]
-			by := pt.Leaves
-			if by == policy.Passed.String() {
-				by = "device"
-			}
-			for _, to := range pt.Readers {
-				r := found[key{to, pt.Level, by}]
+	for pt := range p.points {
+		add := func(by string, readers []string) {
+			for _, to := range readers {
+				r := found[key{to, pt.point.Level, by}]
 				if r == nil {
-					r = &planReader{Recipient: to, Level: pt.Level, By: by}
-					found[key{to, pt.Level, by}] = r
+					r = &planReader{Recipient: to, Level: pt.point.Level, By: by}
+					found[key{to, pt.point.Level, by}] = r
 				}
-				if r.Points++; !slices.Contains(r.Machines, m.Machine) {
-					r.Machines = append(r.Machines, m.Machine)
+				if r.Points++; !slices.Contains(r.Machines, pt.machine.Machine) {
+					r.Machines = append(r.Machines, pt.machine.Machine)
 				}
 			}
 		}
+		by := pt.point.Leaves
+		if by == policy.Passed.String() {
+			by = "device"
+		}
+		add(by, pt.point.Readers)
+		by = byInstead
+		if pt.point.IfReadable != policy.Sealed.String() {
+			by = byProbation
+		}
+		add(by, pt.point.Instead)
 	}
 	rank := func(level string) int {
 		return slices.IndexFunc(pol.Levels, func(l policy.Level) bool { return l.Name == level })

@@ -38,6 +38,9 @@ func (p *plan) print(w io.Writer) error {
 	if p.Draft {
 		out.wrap("", "taken as if it were signed as it stands: what nobody signed leaves like points that nobody labelled")
 	}
+	if p.Clock != "" {
+		out.wrap("", p.Clock)
+	}
 	out.machines(p.Machines)
 	out.exceptions(p.Exceptions)
 	out.readers(p)
@@ -247,10 +250,13 @@ func (f *footnotes) mark(pt *planPoint) string {
 		if pt.Wrapped {
 			s += "; sealed again for the level"
 		}
-		if pt.IfReadable == policy.Sealed.String() {
-			s += "; what is no ciphertext after all is sealed for the level"
-		} else {
-			s += "; what is no ciphertext after all is held"
+		switch sealed := policy.Sealed.String(); {
+		case pt.IfReadable == sealed && pt.Probation == sealed:
+			s += "; what is no ciphertext after all, and all of it while its source is on probation, is sealed for the level"
+		case pt.Probation == sealed:
+			s += "; while its source is on probation it is sealed for the level; what is no ciphertext after all is held"
+		default:
+			s += "; what is no ciphertext after all, and all of it while its source is on probation, is held"
 		}
 		add(s)
 	}
@@ -293,7 +299,7 @@ func (p *planPrinter) readers(all *plan) {
 				shown = ""
 			}
 			found = true
-			rows = append(rows, []string{shown, r.Level, r.By, strconv.Itoa(r.Points), runs(r.Machines)})
+			rows = append(rows, []string{shown, r.Level, r.words(), strconv.Itoa(r.Points), runs(r.Machines)})
 		}
 		switch {
 		case !found && name != everybody:
@@ -320,6 +326,17 @@ func (p *planPrinter) readers(all *plan) {
 	} else {
 		p.line("  events stay on the gateway")
 	}
+}
+
+// words says how somebody reads.
+func (r *planReader) words() string {
+	switch r.By {
+	case byInstead:
+		return "sealed (while on probation, or if readable)"
+	case byProbation:
+		return "sealed (while on probation)"
+	}
+	return r.By
 }
 
 func onlyWords(only []string) string {

@@ -23,6 +23,8 @@ type planUplink struct {
 	To      string `json:"to"`
 	Prefix  string `json:"prefix,omitempty"` // of every subject; empty: the hub's
 	Servers string `json:"servers,omitempty"`
+
+	facts []fact // about the connection
 }
 
 // planStream is one subject with samples.
@@ -49,11 +51,11 @@ type planOther struct {
 	What    string `json:"what"`
 }
 
-func upstream(c *configs.Config, machines []planMachine) planUpstream {
+func upstream(c *configs.Config, folder string, machines []planMachine) planUpstream {
 	out := planUpstream{Uplinks: []planUplink{}, Streams: []planStream{}}
 	prefix := ""
 	for _, u := range c.Uplinks {
-		to := planUplink{Uplink: u.Name}
+		to := planUplink{Uplink: u.Name, facts: uplinkFacts(&u, folder)}
 		switch {
 		case u.NATS != nil:
 			to.Kind, to.To, to.Prefix = "nats", "stream "+u.NATS.Stream, u.NATS.Prefix

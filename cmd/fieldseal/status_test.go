@@ -54,7 +54,7 @@ CLOCK      plausible: it has been later already
 REFUSED    policy: policy.yaml:4:11: a newer one was accepted already
 uplink     plant-nats: connecting, 1 message stored upstream, last 2m0s ago: connection refused
 outbox     waiting: 12 messages, 3.0 KiB, oldest 1m0s ago; 2 given up
-STALLED    machines are not polled: the outbox is full
+STALLED    nothing is accepted, and machines are not polled once 4 MiB wait in memory, or at once with stop-polling: the outbox is full
 exception  connection-not-encrypted (policy.yaml:29), until 2026-12-22: cabinet
 exception  connection-not-encrypted (policy.yaml:30), PAST ITS DAY, its points stop: move
 LEFT OUT   mixer-4: machines/mixer-4.yaml:3:1: unknown key

@@ -18,8 +18,9 @@ func common() keys {
 
 func tags() schema {
 	return schema{
-		"type": "object", "description": "Site, line, asset and the like, for the sealed catalogue that recipients get.", "minProperties": 1,
-		"additionalProperties": schema{"type": "string", "minLength": 1}, "examples": []any{map[string]string{"site": "augsburg", "asset": "PR-0003"}},
+		"type": "object", "description": "Site, line, asset and the like, for the sealed catalogue that recipients get.", "maxProperties": 64,
+		"propertyNames":        schema{"pattern": namePattern, "maxLength": 64},
+		"additionalProperties": schema{"type": "string", "minLength": 1, "maxLength": 256}, "examples": []any{map[string]string{"site": "augsburg", "asset": "PR-0003"}},
 	}
 }
 

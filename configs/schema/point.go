@@ -19,7 +19,7 @@ func pointKeys() keys {
 		"passthrough":  oneOf("The device encrypts the payload itself, in this format: it leaves byte for byte, after a look whether it is that. The type is bytes.", formats()...),
 		"readable_by":  names("Who the device encrypts it for, by the trust file's names. They have to be within the level's recipients."),
 		"device_key":   text("The device's public key (Ed25519 or P-256): each payload must carry its signature. For cose."),
-		"key_ids":      list("The names of the keys that the device may encrypt with (kid). For cose and jwe.", text("One name.")),
+		"key_ids":      list("The names of the keys that the device may encrypt with (kid). For cose and jwe.", schema{"type": []string{"string", "integer"}, "description": "One name: a text, or its bytes as 0x6b31.", "minLength": 1, "minimum": 0}),
 		"wrap":         flag("Seal what the device encrypted once more, for the level's recipients."),
 		"at":           at("Modbus: the address. holding/100 is the one on the wire, from 0 (holding, input, coil, discrete); 40101 is a reference number of a vendor's list; reg/101 is a holding register in a list that counts from 1. All three are the same register."),
 		"order":        order("Modbus: the order of bytes over registers."),
@@ -73,7 +73,7 @@ func at(about string) schema {
 
 func scale() schema {
 	return either("Modbus: the value of a raw number: a factor, or the line through two points.",
-		schema{"type": "number"},
+		schema{"type": "number", "not": schema{"const": 0}},
 		object("A line through two points.", keys{
 			"raw": pair("Two raw numbers.", "number"), "value": pair("What they mean, in the point's unit.", "number"),
 		}, "raw", "value")).eg(0.1)

@@ -14,7 +14,9 @@ func policy() schema {
 			"pad":        flag("Hide the sizes of its messages: they are rounded up."),
 			"hide":       list("What stays out of addresses and subjects upstream: names, those of points.", schema{"enum": []string{"names"}}),
 			"show":       list("Where on the gateway its values may be shown: console."+notYet, schema{"enum": []string{"console"}}),
-		}, "name", "send")),
+		}, "name", "send").with("allOf", []schema{
+			where("send", "clear", "connection"), where("send", "sealed", "to", "connection"),
+		})),
 		"default": level.with("description", "The level of a point that nobody labelled. It never sends in clear.").eg("restricted"),
 		"events":  object("Events, such as a connection that got worse.", keys{"to": names("Who can read them upstream. Left out, they stay on the gateway.")}, "to"),
 		"released": list("Points that leave in clear, if their machine's file labels them so too: clear needs both. The signature binds each to its machine and address.", object("One release.", keys{

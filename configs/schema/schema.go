@@ -89,6 +89,14 @@ func mapOf(about string, value schema) schema {
 	}
 }
 
+// where asks for more keys where one has a certain value.
+func where(key, value string, needs ...string) schema {
+	return schema{
+		"if":   schema{"properties": keys{key: {"const": value}}, "required": []string{key}},
+		"then": schema{"required": needs},
+	}
+}
+
 // list is a list that is not empty.
 func list(about string, items schema) schema {
 	return schema{"type": "array", "description": about, "items": items, "minItems": 1}

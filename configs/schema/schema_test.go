@@ -346,6 +346,25 @@ func TestGoodFilesAreValid(t *testing.T) {
 	}
 }
 
+// What the loader takes, in ways of writing that an editor may not know.
+func TestWhatTheLoaderTakesIsValid(t *testing.T) {
+	for _, c := range []struct{ kind, old, new string }{
+		{"machine", "type: uint16", "type: bytes, bytes: 64, passthrough: cose, readable_by: [a], key_ids: [press-3, 0x6b31, 0x00ff]"},
+		{"machine", "points:", "tags: {}\npoints:"},
+		{"machine", "points:", "tags: {site: augsburg, 4: \"hall 4\"}\npoints:"},
+		{"machine", "type: uint16", "type: uint16, scale: 0.5"},
+		{"policy", "send: sealed, to: [a], connection: any", "send: withheld"},
+	} {
+		text := strings.Replace(bases[c.kind][0], c.old, c.new, 1)
+		require.NotEqual(t, bases[c.kind][0], text)
+		if c.kind != "policy" { // a default that sends nothing is none
+			assert.Empty(t, configs.CheckSnippet(c.kind, []byte(text)), text)
+		}
+		_, doc := parse(t, text)
+		assert.Empty(t, validate(load(t, c.kind), doc, ""), text)
+	}
+}
+
 // What an editor has to find.
 func TestMistakesAreFound(t *testing.T) {
 	for _, c := range []struct{ kind, old, new, want string }{
@@ -359,6 +378,13 @@ func TestMistakesAreFound(t *testing.T) {
 		{"gateway", "state: /var/lib/fieldseal\n", "", "state: missing"},
 		{"policy", "send: sealed", "send: open", "levels[0].send"},
 		{"policy", "revision: 1", "revision: 0", "revision"},
+		{"policy", ", connection: any", "", "levels[0].connection: missing"},
+		{"policy", "send: sealed, to: [a], connection: any", "send: clear", "levels[0].connection: missing"},
+		{"policy", "to: [a], ", "", "levels[0].to: missing"},
+		{"machine", "type: uint16", "type: uint16, scale: 0", "points[0].scale"},
+		{"machine", "type: uint16", "type: uint16, scale: 0.0", "points[0].scale"},
+		{"machine", "type: uint16", "type: uint16, key_ids: [-1]", "points[0].key_ids[0]"},
+		{"machine", "points:", "tags: {Site: augsburg}\npoints:", "tags.Site"},
 		{"trust", "until: 2028-12-31", "until: 31.12.2028", "gateways.gw-1.until"},
 		{"machines", "n: 1..4", "n: 1-4", "for_each.n"},
 		{"template", "version: 2", "version: two", "version"},
@@ -367,6 +393,7 @@ func TestMistakesAreFound(t *testing.T) {
 		require.NotEqual(t, bases[c.kind][0], text)
 		_, doc := parse(t, text)
 		found := validate(load(t, c.kind), doc, "")
+		assert.NotEmpty(t, configs.CheckSnippet(c.kind, []byte(text)), text)
 		assert.True(t, slices.ContainsFunc(found, func(s string) bool { return strings.HasPrefix(s, c.want) }), "%s: %v", c.new, found)
 	}
 }

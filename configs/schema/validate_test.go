@@ -80,6 +80,19 @@ func validate(s map[string]any, v any, path string) (found []string) {
 				}
 			}
 		case "properties":
+		case "then": // with "if"
+		case "if":
+			if len(validate(is.(map[string]any), v, path)) == 0 {
+				found = append(found, validate(s["then"].(map[string]any), v, path)...)
+			}
+		case "allOf":
+			for _, one := range is.([]any) {
+				found = append(found, validate(one.(map[string]any), v, path)...)
+			}
+		case "not":
+			if len(validate(is.(map[string]any), v, path)) == 0 {
+				bad("%v is what it must not be", v)
+			}
 		case "anyOf":
 			if !slices.ContainsFunc(is.([]any), func(one any) bool { return len(validate(one.(map[string]any), v, path)) == 0 }) {
 				bad("%v is none of what it may be", v)

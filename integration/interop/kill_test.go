@@ -80,7 +80,7 @@ func TestKill(t *testing.T) {
 		assert.Zero(t, g.Outbox.Lost)
 	}
 	require.GreaterOrEqual(t, waiting, uint64(withoutBroker*perRound))
-	require.Len(t, truth, 3*len(p.units))
+	require.Len(t, truth, 3*len(p.units)+1, "of each machine's levels, and of events")
 
 	p.site.start()
 	p.enough(t, len(p.server.Truth(1))+5)

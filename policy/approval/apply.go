@@ -3,7 +3,6 @@ package approval
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/fieldseal/fieldseal/policy"
 )
@@ -81,12 +80,16 @@ func (a *Approval) judge(gateway string, m *Machine, p *policy.Policy) *judgemen
 	j := &judgement{p: p, m: m, points: labels(m)}
 	table, none := a.table(gateway, p)
 	j.none = none
-	at := overlaps{of: map[[3]string][]overlap{}, parts: m.Parts}
+	known := table.knows(m)
+	at := overlaps{of: map[[3]string][]overlap{}, m: m}
 	for i := range table.Entries {
 		e := &table.Entries[i]
-		if e.Endpoint == m.Endpoint || isServer(e.Unit) { // few of a large plant's table
-			at.add(e)
+		// Few of a large plant's table. What reads a device that is in it under this
+		// name can only meet what was signed of that.
+		if known && e.Endpoint != m.Endpoint && !isIdentity(e.Unit) || !known && rank(p, e.Level) <= rank(p, p.Default) {
+			continue
 		}
+		at.add(e, known)
 	}
 	bare := make([]policy.Point, len(m.Points))
 	for i := range bare {
@@ -104,66 +107,22 @@ func (a *Approval) judge(gateway string, m *Machine, p *policy.Policy) *judgemen
 			b.floors = append(b.floors, floor{b.entry.Level, "level " + b.entry.Level + " was signed for this name"})
 		}
 		if !b.same {
-			for _, e := range at.with(m.Endpoint, pt) {
-				if rank(p, e.Level) > rank(p, b.plain) {
-					b.floors = append(b.floors, floor{e.Level, "level " + e.Level + " was signed for the same address, as " + e.name()})
+			for _, e := range at.with(pt, known) {
+				if rank(p, e.Level) <= rank(p, b.plain) {
+					continue
 				}
+				why := "level " + e.Level + " was signed for the same address, as " + e.name()
+				if !known && place(e.Endpoint, e.Unit, "") != place(m.Endpoint, pt.Unit, "") {
+					why = "nothing was signed of the device that it is read from, which may be another name of the one with " +
+						e.name() + ", for which level " + e.Level + " was signed at this address"
+				}
+				b.floors = append(b.floors, floor{e.Level, why})
 			}
 		}
 		j.bounds = append(j.bounds, b)
 	}
 	return j
 }
-
-// place is what two points have in common that read the same. A server that is
-// known by its certificate is the same by whatever URL it is reached.
-func place(endpoint, unit, address string) [3]string {
-	if isServer(unit) {
-		endpoint = ""
-	}
-	return [3]string{endpoint, unit, address}
-}
-
-// overlaps finds what was signed of what a point reads, or of a part of it.
-type overlaps struct {
-	of    map[[3]string][]overlap // by device and part
-	parts func(address, typ string) (parts []string, bit string)
-}
-
-type overlap struct {
-	entry *Entry
-	bit   string // of the part; empty where it is all of it
-}
-
-func (o *overlaps) read(address, typ string) (parts []string, bit string) {
-	if o.parts == nil {
-		return []string{address}, ""
-	}
-	return o.parts(address, typ)
-}
-
-func (o *overlaps) add(e *Entry) {
-	parts, bit := o.read(e.Address, e.Type)
-	for _, part := range parts {
-		key := place(e.Endpoint, e.Unit, part)
-		o.of[key] = append(o.of[key], overlap{e, bit})
-	}
-}
-
-func (o *overlaps) with(endpoint string, pt *Point) (entries []*Entry) {
-	parts, bit := o.read(pt.Address, pt.Type)
-	for _, part := range parts {
-		for _, other := range o.of[place(endpoint, pt.Unit, part)] {
-			if (bit == "" || other.bit == "" || bit == other.bit) && !slices.Contains(entries, other.entry) {
-				entries = append(entries, other.entry)
-			}
-		}
-	}
-	return entries
-}
-
-// isServer tells whether a unit is a server that its certificate stands for.
-func isServer(unit string) bool { return strings.HasPrefix(unit, "sha256:") }
 
 // table gives what was signed for a gateway, and why nothing was.
 func (a *Approval) table(gateway string, p *policy.Policy) (t Table, none string) {
@@ -182,8 +141,11 @@ func (a *Approval) table(gateway string, p *policy.Policy) (t Table, none string
 func moved(m *Machine, i int, e *Entry) string {
 	pt := &m.Points[i]
 	device := "unit"
-	if isServer(pt.Unit) || isServer(e.Unit) {
+	switch {
+	case isServer(m.Endpoint, pt.Unit) || isServer(e.Endpoint, e.Unit):
 		device = "server certificate"
+	case isIdentity(pt.Unit) || isIdentity(e.Unit):
+		device = "device"
 	}
 	for _, f := range []struct{ what, now, signed string }{
 		{"endpoint", m.Endpoint, e.Endpoint},

@@ -25,6 +25,9 @@ func (d *differ) points() {
 			switch b, ok := before.find(e.Machine, e.Point); {
 			case ok:
 				d.point(prefix, &b, e)
+			case d.next.ordinary(e):
+				d.add(known, "%s%s: is read from %s, and leaves %s like what nobody labelled: it is of another device than what has a stricter level at the same address",
+					prefix, e.name(), e.source(), d.next.leaves(e))
 			case known:
 				d.add(d.opens(e, d.old.bare()), "%s%s: will leave %s (was %s), read from %s", prefix, e.name(), d.next.leaves(e), d.old.unlabelled(), e.source())
 			default:
@@ -34,7 +37,7 @@ func (d *differ) points() {
 		for i := range before.Entries {
 			e := &before.Entries[i]
 			switch _, ok := after.find(e.Machine, e.Point); {
-			case ok, e.Level == d.next.Default && e.Treatment != policy.Passed:
+			case ok, d.next.ordinary(e):
 			case e.Treatment == policy.Withheld:
 				d.add(d.opens(d.next.bare(), e), "%s%s: will leave %s (was not at all), if it is read at all", prefix, e.name(), d.next.unlabelled())
 			default:
@@ -52,6 +55,12 @@ func (d *differ) point(prefix string, b, e *Entry) {
 	if b.source() != e.source() {
 		d.looser("%s%s: leaves %s, and will be read from %s (was %s)", prefix, e.name(), d.next.leaves(e), e.source(), b.source())
 	}
+}
+
+// ordinary tells whether an entry is of a point that leaves like one that nobody
+// labelled.
+func (a *Approval) ordinary(e *Entry) bool {
+	return e.Level == a.Default && e.Treatment != policy.Passed
 }
 
 // bare gives an entry as that of a point that nobody labelled.

@@ -18,6 +18,9 @@ type Machine struct {
 	// parts that another point may read too, and which bit of them, where it is
 	// but one. Nil: nothing but the address itself.
 	Parts func(address, typ string) (parts []string, bit string)
+	// AnyUnit are the units behind the endpoint that may be any of the others: "0"
+	// and "255" of Modbus TCP.
+	AnyUnit []string
 }
 
 // Point is one point of a machine's file.
@@ -50,8 +53,10 @@ type Entry struct {
 }
 
 // Table lists what a gateway does not send as a point that nobody labelled: the
-// points of looser and of stricter levels, and those that pass through as the
-// device encrypted them. A table is in the order of machines and points.
+// points of looser and of stricter levels, those that pass through as the device
+// encrypted them, and those that read what is stricter in another device: that a
+// device is another one is signed too. A table is in the order of machines and
+// points.
 type Table struct {
 	Gateway string
 	Entries []Entry
@@ -69,8 +74,33 @@ func Resolve(gateway string, machines []Machine, p *policy.Policy) Table {
 			}
 		}
 	}
+	t.Entries = append(t.Entries, t.others(machines, p)...)
 	slices.SortStableFunc(t.Entries, compare)
 	return t
+}
+
+// others gives the points at the default of devices of which nothing else is in
+// the table, where they read what is stricter in another one. Without a signature
+// they would be held at that level: see [Approval.Judge].
+func (t Table) others(machines []Machine, p *policy.Policy) (entries []Entry) {
+	for i := range machines {
+		m := &machines[i]
+		if t.knows(m) {
+			continue
+		}
+		at := overlaps{of: map[[3]string][]overlap{}, m: m}
+		for k := range t.Entries {
+			if e := &t.Entries[k]; rank(p, e.Level) > rank(p, p.Default) {
+				at.add(e, false)
+			}
+		}
+		for k, d := range compile(p, m.Name, labels(m)) {
+			if d.Treatment != policy.Passed && d.Level == p.Default && len(at.with(&m.Points[k], false)) > 0 {
+				entries = append(entries, entry(m, k, d))
+			}
+		}
+	}
+	return entries
 }
 
 func (t Table) write(w *writer) {
