@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"runtime"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/bridge/stream"
 	"github.com/fieldseal/fieldseal/configs"
@@ -27,12 +29,33 @@ func (g *Gateway) newSinkOf(c *configs.Config, m *configs.Machine, events func(s
 		machine: m.Name, about: m.About, protocol: m.Protocol(), points: policyPoints(m), policy: &c.Policy,
 		now: g.now, deciding: g.clock.Deciding, intake: g.committer.intake, events: events,
 		pending: newPending(m), meta: make([]point.Meta, len(m.Points)), negotiated: m.Security(),
+		secrets: secretsOf(c.State, m),
 	}
 	s.guarded(func() {
 		s.pending.Remember(g.guards.remembered(m.Name))
 		s.decide()
 	})
 	return s
+}
+
+// secretsOf gives a digest of what a machine's credentials hold: its file only
+// names them.
+func secretsOf(state string, m *configs.Machine) [32]byte {
+	name := ""
+	switch {
+	case m.OPCUA != nil:
+		name = m.OPCUA.Credential
+	case m.CoAP != nil:
+		name = m.CoAP.Device.Credential
+	}
+	if name == "" {
+		return [32]byte{}
+	}
+	secret, err := keystore.Password(state, name)
+	if err != nil {
+		return sha256.Sum256([]byte("error " + err.Error()))
+	}
+	return sha256.Sum256([]byte("secret " + secret))
 }
 
 // newPending makes the stream side of a machine.

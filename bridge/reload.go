@@ -73,7 +73,7 @@ func (g *Gateway) replace(c *configs.Config, problems []configs.Problem) ([]stri
 		return nil, err
 	}
 	changes := difference(old, c, g.now())
-	if len(changes) == 0 && reflect.DeepEqual(old.Machines, c.Machines) && g.allServed() {
+	if len(changes) == 0 && reflect.DeepEqual(old.Machines, c.Machines) && g.allServed(c) {
 		return nil, nil
 	}
 	r := g.rewire(old, c)
@@ -137,13 +137,22 @@ func (g *Gateway) putRelay(r *relay.Relay) {
 	}
 }
 
-// allServed tells whether each machine is read. One that is not may be now: what
-// its file names may have changed.
-func (g *Gateway) allServed() bool {
+// allServed tells whether each machine is read, with the secrets that there are
+// now. One that is not may be now: what its file names may have changed.
+func (g *Gateway) allServed(c *configs.Config) bool {
 	g.mu.Lock()
 	sinks, leftOut := g.sinks, len(g.leftOut)
 	g.mu.Unlock()
-	return leftOut == 0 && !slices.ContainsFunc(sinks, func(s *sink) bool { return !s.isServed() || g.endpointOf(s.machine) == nil })
+	if leftOut > 0 {
+		return false
+	}
+	secrets := make(map[string][32]byte)
+	for i := range c.Machines {
+		secrets[c.Machines[i].Name] = secretsOf(c.State, &c.Machines[i])
+	}
+	return !slices.ContainsFunc(sinks, func(s *sink) bool {
+		return !s.isServed() || s.secrets != secrets[s.machine] || g.endpointOf(s.machine) == nil
+	})
 }
 
 // endpointOf gives the endpoint that reads a machine; nil where none does, or

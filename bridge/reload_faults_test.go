@@ -18,6 +18,7 @@ import (
 	"github.com/fieldseal/fieldseal/bridge/status"
 	"github.com/fieldseal/fieldseal/bridge/stream"
 	"github.com/fieldseal/fieldseal/integration/natstest"
+	"github.com/fieldseal/fieldseal/integration/sim"
 )
 
 // TestReloadOfTheUplinkThatFilledTheOutbox holds that a reload can mend what it is
@@ -88,7 +89,9 @@ func TestReloadThatStallsAtTheEnd(t *testing.T) {
 	r.until("samples", func(s status.Gateway) bool { return s.Machines[0].Samples.Taken > taken+20 })
 	room.Store(true)
 	r.end()
-	_ = <-done // either answer will do
+	if err := <-done; err != nil {
+		require.ErrorIs(t, err, ErrRefused)
+	}
 	require.NoError(t, r.wait())
 	require.NotContains(t, string(p.raw()), "aaaaaaaaaa")
 }
@@ -222,4 +225,23 @@ func TestRenamedGateway(t *testing.T) {
 	r.until("commits", func(s status.Gateway) bool { return s.Commits.Commits > 3 }) // with a statement in the first
 	r.stop()
 	assert.Contains(t, fmt.Sprint(r.Status().Streams), "press-1")
+}
+
+// TestReloadOfAPassword holds that another password, of which no file of the
+// configuration says anything, is shown to the server after a reload.
+func TestReloadOfAPassword(t *testing.T) {
+	t.Parallel()
+	p := newMixers(t, sim.OPCUAOptions{}, nil)
+	r := p.start()
+	r.flows(5, "mixer-1")
+	r.flows(5, "press-1")
+	mixer, press := r.machine("mixer-1").Since, r.machine("press-1").Since
+	require.NoError(t, p.reload(r))
+	require.Equal(t, mixer, r.machine("mixer-1").Since)
+	require.NoError(t, os.WriteFile(p.path("state/credentials/opcua-password"), []byte("another one\n"), 0o600)) // the simulator takes any
+	require.NoError(t, p.reload(r))
+	r.until("a new session", func(s status.Gateway) bool { return r.machine("mixer-1").Since.After(mixer) })
+	r.flows(5, "mixer-1")
+	assert.Equal(t, press, r.machine("press-1").Since, "nobody else is interrupted")
+	r.stop()
 }

@@ -43,7 +43,7 @@ func (r *rewiring) prepare() error {
 	for i := range r.new.Machines {
 		m := &r.new.Machines[i]
 		was, s := r.was[m.Name], r.gone[m.Name]
-		if was != nil && s != nil && s.isServed() && sameReading(was, m) && r.g.endpointOf(m.Name) != nil {
+		if was != nil && s != nil && s.isServed() && sameReading(was, m) && r.g.endpointOf(m.Name) != nil && s.secrets == secretsOf(r.new.State, m) {
 			r.kept[m.Name] = s
 			delete(r.gone, m.Name)
 			r.sinks = append(r.sinks, s)
@@ -57,9 +57,7 @@ func (r *rewiring) prepare() error {
 	w := r.g.wiring(r.new, r.fresh)
 	for _, m := range moved {
 		all := append(slices.Clone(r.g.endpoints), r.made...)
-		if k := slices.IndexFunc(all, func(e *endpoint) bool {
-			return e.of != nil && !e.isOver() && sameEndpoint(e.of.machines[0], m)
-		}); k >= 0 {
+		if k := slices.IndexFunc(all, func(e *endpoint) bool { return e.serves(r.new.State, m) }); k >= 0 {
 			r.places[m.Name] = all[k]
 			continue
 		}

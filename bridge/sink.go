@@ -42,6 +42,8 @@ type sink struct {
 	withdrawn  string        // why the machine is; empty while it is not
 	counts     stream.Counts // as they were looked at last
 	source     Source        // that reads the machine; nil: none does
+
+	secrets [32]byte // a digest of what its credentials hold; never changed
 }
 
 // readBy notes which source has the machine.

@@ -40,7 +40,8 @@ type endpoint struct {
 
 	mu       sync.Mutex // guards the source and the machines
 	source   Source
-	of       *group // what it connects to; nil: nothing can be attached
+	of       *group   // what it connects to; nil: nothing can be attached
+	secrets  [32]byte // of what it shows to connect
 	attached []attached
 
 	stop  context.CancelFunc // while it runs
@@ -104,7 +105,7 @@ func (w *wiring) endpoint(g *group) (*endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &endpoint{name: g.machines[0].Endpoint(), source: source, of: g}
+	e := &endpoint{name: g.machines[0].Endpoint(), source: source, of: g, secrets: secretsOf(w.state, g.machines[0])}
 	e.again = e.connect
 	return e, nil
 }
@@ -160,6 +161,15 @@ func (e *endpoint) detach(name string) (left int, err error) {
 	}
 	e.attached = slices.DeleteFunc(e.attached, func(a attached) bool { return a.machine.Name == name })
 	return len(e.attached), err
+}
+
+// serves tells whether the endpoint can read a machine: it is reached there, with
+// what is shown there.
+func (e *endpoint) serves(state string, m *configs.Machine) bool {
+	if e.of == nil || e.isOver() || !sameEndpoint(e.of.machines[0], m) {
+		return false
+	}
+	return m.OPCUA == nil || e.secrets == secretsOf(state, m) // others show nothing, or each machine its own
 }
 
 // has tells whether a machine is behind the endpoint.
