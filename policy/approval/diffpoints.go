@@ -50,11 +50,38 @@ func (d *differ) points() {
 // point compares one point that is in both tables.
 func (d *differ) point(prefix string, b, e *Entry) {
 	if b.Treatment != e.Treatment || b.Level != e.Level || !samePayload(*b, *e) {
-		d.add(d.opens(e, b), "%s%s: will leave %s (was %s)", prefix, e.name(), d.next.leaves(e), d.old.leaves(b))
+		is, was := d.next.leaves(e), d.old.leaves(b)
+		if is == was { // for the same people, at another level
+			is += d.besides(e, b)
+			was = "of level " + plain(b.Level)
+		}
+		d.add(d.opens(e, b), "%s%s: will leave %s (was %s)", prefix, e.name(), is, was)
 	}
 	if b.source() != e.source() {
 		d.looser("%s%s: leaves %s, and will be read from %s (was %s)", prefix, e.name(), d.next.leaves(e), e.source(), b.source())
 	}
+}
+
+// besides says what another level changes for a point besides its readers.
+func (d *differ) besides(e, b *Entry) string {
+	is, _ := d.next.level(e.Level)
+	was, _ := d.old.level(b.Level)
+	s := " as of level " + plain(e.Level)
+	if is.Connection != was.Connection {
+		s += ", read over a connection that is " + plain(is.Connection) + " (was " + plain(was.Connection) + ")"
+	}
+	for _, c := range []struct {
+		is, was bool
+		what    string
+	}{{is.Pad, was.Pad, "its size"}, {is.HideNames, was.HideNames, "its name"}} {
+		switch {
+		case c.was && !c.is:
+			s += ", " + c.what + " will show"
+		case c.is && !c.was:
+			s += ", " + c.what + " will be hidden"
+		}
+	}
+	return s
 }
 
 // ordinary tells whether an entry is of a point that leaves like one that nobody
