@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pion/dtls/v3"
 	coapdtls "github.com/plgd-dev/go-coap/v3/dtls"
@@ -34,6 +35,29 @@ func TestOtherClient(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, codes.MethodNotAllowed, answer.Code())
 	require.NoError(t, client.Ping(t.Context()))
+}
+
+// resend posts as a device does that waits for its answer: again until there is one. The answer to the first may
+// go to the address that the device had before: the library follows a new one after it hands over what came from
+// there.
+func (d *device) resend(path, payload string) codes.Code {
+	d.t.Helper()
+	d.id++
+	b := encode(d.t, message.Confirmable, d.id, codes.POST, path, []byte(payload))
+	for begin := time.Now(); time.Since(begin) < patience; {
+		_, err := d.Write(b)
+		require.NoError(d.t, err)
+		require.NoError(d.t, d.SetReadDeadline(time.Now().Add(300*time.Millisecond)))
+		buf := make([]byte, maxDatagram)
+		n, err := d.Read(buf)
+		if err != nil {
+			continue
+		}
+		if m := decode(d.t, buf[:n]); m.MessageID == int32(d.id) { // not a late answer to the one before
+			return m.Code
+		}
+	}
+	return codes.Empty
 }
 
 // nat forwards datagrams, from another port whenever it is told to.
@@ -108,10 +132,12 @@ func TestDeviceBehindNAT(t *testing.T) {
 	s.address = n.inside.LocalAddr().String()
 	d := s.connect(append(byKey("keyed", theKey), dtls.WithConnectionIDGenerator(dtls.OnlySendCIDGenerator()))...)
 	for range 5 {
-		require.Equal(t, codes.Changed, d.post("/vibration", "x"))
+		require.Equal(t, codes.Changed, d.resend("/vibration", "x"))
 		n.forget(t)
 	}
-	assert.Equal(t, MachineStats{Machine: "keyed", Sessions: 1, Joined: 1, Samples: 5}, s.stats("keyed"))
+	stats := s.stats("keyed")
+	stats.Repeats = 0 // as many as answers were lost
+	assert.Equal(t, MachineStats{Machine: "keyed", Sessions: 1, Joined: 1, Samples: 5}, stats)
 
 	old := s.connect(byKey("keyed", theKey)...)
 	require.Equal(t, codes.Changed, old.post("/vibration", "x"))

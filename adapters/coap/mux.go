@@ -136,22 +136,22 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, begins bool)
 		p, evict = m.open(from)
 		begins = true
 	}
-	if p != nil && !p.wants(b, kind, epoch) {
+	if p != nil && !p.wants(b) {
 		return nil, evict, false
 	}
 	return p, evict, begins
 }
 
-// wants tells whether the path has any use for a datagram.
-func (p *path) wants(b []byte, kind byte, epoch uint16) bool {
+// wants tells whether the path has any use for a datagram. Under the mutex.
+func (p *path) wants(b []byte) bool {
 	switch {
 	case p.settled && p.confirmed.Load():
-		return !plain(b)
+		return fits(b, p.hasID, nothing)
 	case p.settled: // the last flight again, whose answer was lost
-		return epoch > 0 || kind == recordHandshake || kind == recordChange
+		return fits(b, p.hasID, flight)
 	}
 	p.taken += len(b)
-	return p.taken <= maxHandshake && (epoch > 0 || kind == recordHandshake || kind == recordChange || kind == recordAlert)
+	return p.taken <= maxHandshake && fits(b, p.hasID, anyFlight)
 }
 
 // open makes a path for an address. Under the mutex.

@@ -39,26 +39,40 @@ func epochOf(b []byte) (kind byte, epoch uint16, ok bool) {
 	return b[0], uint16(b[3])<<8 | uint16(b[4]), true
 }
 
-// plain tells whether anything in a datagram is not encrypted, or is no record:
-// what a session does not send that both sides have finished their handshake of.
-// The library ends a session over some of it.
-func plain(b []byte) bool {
+// inClear are the types that a datagram may have records of that are not
+// encrypted.
+type inClear uint32
+
+const (
+	nothing inClear = 0
+	// flight is what the last flight of a device consists of.
+	flight = 1<<recordHandshake | 1<<recordChange
+	// anyFlight is what a handshake does.
+	anyFlight = flight | 1<<recordAlert
+)
+
+// fits tells whether a datagram is whole records, each encrypted or of a type that
+// may be in clear. The library ends a session over some of what is neither. A
+// record of type 25 counts only where the device got an id from us (hasID): the
+// library goes by the length of its own, and would else see another record behind
+// the header than we.
+func fits(b []byte, hasID bool, may inClear) bool {
 	for len(b) > 0 {
 		kind, epoch, ok := epochOf(b)
 		header := recordHeader
 		if kind == recordCID {
 			header += idSize
 		}
-		if !ok || epoch == 0 || len(b) < header {
-			return true
+		if !ok || len(b) < header || kind == recordCID && !hasID || epoch == 0 && may>>kind&1 == 0 {
+			return false
 		}
 		length := int(b[header-2])<<8 | int(b[header-1])
 		if len(b) < header+length {
-			return true
+			return false
 		}
 		b = b[header+length:]
 	}
-	return false
+	return true
 }
 
 // isClientHello tells whether a datagram begins a handshake: one whole

@@ -80,12 +80,32 @@ type Listener struct {
 	mux         *mux
 
 	ctx    context.Context //nolint:containedctx // the life of the listener, which its goroutines share
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	wg     sync.WaitGroup
 	ready  chan *Peer
 
 	accepted atomic.Uint64
 	rejected atomic.Uint64
+	said     said // of what is rejected
+}
+
+// said keeps what anybody can cause from filling the log: one line a second.
+type said struct {
+	mu   sync.Mutex
+	last time.Time
+	kept uint64 // to itself since
+}
+
+// may tells whether a line may be written, and how many were not.
+func (s *said) may(now time.Time) (kept uint64, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now.Sub(s.last) < time.Second {
+		s.kept++
+		return 0, false
+	}
+	kept, s.kept, s.last = s.kept, 0, now
+	return kept, true
 }
 
 // Listen opens the socket and begins to accept.
@@ -114,9 +134,9 @@ func Listen(cfg ListenConfig) (*Listener, error) {
 	_ = socket.SetReadBuffer(socketBuffer) // the kernel gives what it has
 	l := &Listener{cfg: cfg, ready: make(chan *Peer)}
 	l.certificate.Store(&cfg.Certificate)
-	l.ctx, l.cancel = context.WithCancel(context.Background())
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	l.mux = newMux(socket, cfg.Limits, func(p *path) { l.wg.Go(func() { l.welcome(p) }) })
-	l.wg.Go(l.mux.run)
+	l.wg.Go(func() { l.cancel(l.mux.run()) })
 	return l, nil
 }
 
@@ -159,7 +179,7 @@ func (l *Listener) Stats() ListenStats {
 }
 
 // Accept gives the next gateway that has said hello. An error is ctx's, or says
-// that the listener is closed.
+// that the listener is closed or its socket broken.
 func (l *Listener) Accept(ctx context.Context) (*Peer, error) {
 	select {
 	case p := <-l.ready:
@@ -167,16 +187,20 @@ func (l *Listener) Accept(ctx context.Context) (*Peer, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-l.ctx.Done():
-		return nil, net.ErrClosed
+		return nil, context.Cause(l.ctx)
 	}
 }
 
 // Close ends the listener and every connection of it, and waits for its
-// goroutines. Peers that were accepted are closed too.
+// goroutines. Peers that were accepted are closed too. Where the socket broke
+// before, the error says so.
 func (l *Listener) Close() error {
-	l.cancel()
+	l.cancel(net.ErrClosed)
 	err := l.mux.close()
 	l.wg.Wait()
+	if broken := context.Cause(l.ctx); !errors.Is(broken, net.ErrClosed) {
+		return broken
+	}
 	return err
 }
 
@@ -196,7 +220,9 @@ func (l *Listener) welcome(p *path) {
 		_ = p.Close()
 		if p.answered.Load() { // what has not returned a cookie may be anybody's invention
 			l.rejected.Add(1)
-			l.cfg.Logger.Info("a gateway is not let in", "from", p.from, "error", err)
+			if kept, ok := l.said.may(time.Now()); ok {
+				l.cfg.Logger.Info("a gateway is not let in", "from", p.from, "error", err, "more", kept)
+			}
 		}
 		return
 	}

@@ -2,6 +2,7 @@ package dtls
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -48,15 +49,27 @@ func (m *mux) recycle(d *datagram) {
 	m.buffers.Put(d)
 }
 
-// run reads the socket until it is closed.
-func (m *mux) run() {
-	for {
+// maxFailures is how many reads in a row may fail. One can: somebody's ICMP, or a
+// network that is down for a moment.
+const maxFailures = 1000
+
+// run reads the socket until it is closed, or of no use any more.
+func (m *mux) run() error {
+	var last error
+	for failures := 0; failures < maxFailures; {
 		d := m.buffers.Get().(*datagram) //nolint:forcetypeassert // the pool holds nothing else
 		n, from, err := m.socket.ReadFromUDPAddrPort(d.buf[:])
 		if errors.Is(err, net.ErrClosed) {
-			return
+			return err
 		}
-		if err != nil || n == 0 || n == len(d.buf) { // one too long is cut off, and worth nothing
+		if err != nil {
+			last = err
+			failures++
+			m.recycle(d)
+			continue
+		}
+		failures = 0
+		if n == 0 || n == len(d.buf) { // one too long is cut off, and worth nothing
 			m.dropped.Add(1)
 			m.recycle(d)
 			continue
@@ -64,6 +77,7 @@ func (m *mux) run() {
 		d.n = n
 		m.deliver(d, from)
 	}
+	return fmt.Errorf("cannot read from the socket any more: %w", last)
 }
 
 // deliver hands a datagram to the path that it belongs to, or makes one.
@@ -108,16 +122,17 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, fresh bool) 
 	default:
 		p = m.byAddr[from]
 	}
-	if p != nil && p.settled && !encrypted(b) {
+	switch {
+	case p != nil && !p.wants(b):
 		return nil, nil, false
-	}
-	if p != nil || isID {
+	case p != nil || isID:
 		return p, nil, false
 	}
 	if !isClientHello(b) {
 		return nil, nil, false
 	}
 	p = newPath(m, from)
+	p.taken = len(b)
 	m.byAddr[from] = p
 	evict = m.half[m.next]
 	p.half, m.half[m.next] = m.next, p
@@ -126,6 +141,15 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, fresh bool) 
 		evict.half = -1
 	}
 	return p, evict, true
+}
+
+// wants tells whether the path has any use for a datagram. Under the mutex.
+func (p *path) wants(b []byte) bool {
+	if p.settled {
+		return encrypted(b, p.hasID)
+	}
+	p.taken += len(b)
+	return p.taken <= maxHandshake && ofHandshake(b, p.hasID)
 }
 
 // proven takes a path off the half-open ones: its peer is where it says it is.

@@ -16,6 +16,10 @@ const (
 	// in a network. SCTP's window keeps a peer that behaves below it.
 	pathQueue   = 1024
 	maxDatagram = 2048 // bytes; longer ones are none of this protocol
+	// maxHandshake is how many bytes are read until a connection stands: a flight
+	// with a chain of certificates, a few times over. pion keeps pieces of messages,
+	// and so keeps no more than this.
+	maxHandshake = 32 << 10
 )
 
 var errCrowded = errors.New("too many handshakes at once")
@@ -46,6 +50,7 @@ type path struct {
 	id      connectionID
 	hasID   bool
 	settled bool // its connection stands
+	taken   int  // bytes until it did
 	half    int  // place among the half-open ones; -1 when it is none of them
 	counted bool // among the handshakes
 }

@@ -3,6 +3,7 @@ package dtls
 // The parts of a DTLS 1.2 record (RFC 6347, 4.1 and 4.2.2; RFC 9146, 4) that
 // tell where a datagram belongs.
 const (
+	recordChange    byte = 20
 	recordAlert     byte = 21
 	recordHandshake byte = 22
 	recordData      byte = 23
@@ -26,31 +27,57 @@ func connectionIDOf(b []byte) (id connectionID, ok bool) {
 	return id, true
 }
 
-// encrypted tells whether a datagram is whole records, each under keys. Nothing
-// else comes once both ends have finished their handshake, and pion/dtls v3.1.15
-// ends a connection over some of it: data of epoch 0, and types that it does not
-// know, which anybody can send in another's name.
-func encrypted(b []byte) bool {
+// nextRecord takes the first record off a datagram. A record of type 25 counts
+// only where the reader gave its peer an id (hasID): pion/dtls v3.1.15 goes by the
+// length of its own, and would else see another record behind the header than we.
+func nextRecord(b []byte, hasID bool) (kind byte, inClear bool, rest []byte, ok bool) {
+	header := recordHeader
+	if len(b) > 0 && b[0] == recordCID {
+		if !hasID {
+			return 0, false, nil, false
+		}
+		header += idSize
+	}
+	if len(b) < header || b[1] != 0xfe { // any version of DTLS
+		return 0, false, nil, false
+	}
+	end := header + (int(b[header-2])<<8 | int(b[header-1]))
+	if len(b) < end {
+		return 0, false, nil, false
+	}
+	return b[0], b[3] == 0 && b[4] == 0, b[end:], true
+}
+
+// encrypted tells whether a datagram is whole records, each under keys, for a
+// reader with or without an id. Nothing else comes once both ends have finished
+// their handshake, and pion/dtls v3.1.15 ends a connection over some of it: data of
+// epoch 0, and types that it does not know, which anybody can send in another's
+// name.
+func encrypted(b []byte, hasID bool) bool {
 	for first := true; first || len(b) > 0; first = false {
-		if len(b) < recordHeader || b[1] != 0xfe || b[3] == 0 && b[4] == 0 {
+		kind, inClear, rest, ok := nextRecord(b, hasID)
+		if !ok || inClear {
 			return false
 		}
-		header := recordHeader
-		switch b[0] {
-		case recordCID:
-			header += idSize
-		case recordAlert, recordHandshake, recordData:
+		switch kind {
+		case recordCID, recordAlert, recordHandshake, recordData:
 		default:
 			return false
 		}
-		if len(b) < header {
+		b = rest
+	}
+	return true
+}
+
+// ofHandshake tells whether a datagram is whole records that a handshake may have:
+// in clear only what it consists of.
+func ofHandshake(b []byte, hasID bool) bool {
+	for first := true; first || len(b) > 0; first = false {
+		kind, inClear, rest, ok := nextRecord(b, hasID)
+		if !ok || inClear && kind != recordChange && kind != recordAlert && kind != recordHandshake {
 			return false
 		}
-		end := header + (int(b[header-2])<<8 | int(b[header-1]))
-		if len(b) < end {
-			return false
-		}
-		b = b[end:]
+		b = rest
 	}
 	return true
 }

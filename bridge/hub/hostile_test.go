@@ -79,6 +79,8 @@ func spoofed(hello []byte) [][]byte {
 		{23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 9, 0, 3, 0, 1, 1},          // the same, with a number that never came
 		{99, 0xfe, 0xfd, 0, 0, 0, 0, 0, 9, 0, 4, 0, 1, 1},          // of no type that there is
 		{99, 0xfe, 0xfd, 0, 1, 0, 0, 0, 9, 0, 4, 0, 1, 1},
+		// Two records to whoever gave no id, the second in clear; one to whoever expects an id of 8 bytes.
+		{25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 8, 0, 8, 0, 0, 0, 0, 0, 0, 0, 14, 23, 0xfe, 0xfd, 0, 0, 0, 0, 0, 7, 7, 7, 0, 1, 'x'},
 		{20, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 4, 0, 1, 1},                                // ChangeCipherSpec
 		{25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0, 3, 9, 9, 9},  // an unknown connection id
 		{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 5, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, // HelloRequest
