@@ -1,10 +1,12 @@
 package configs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"time"
@@ -43,6 +45,9 @@ type HubLimits struct {
 // HubOptions say how to load. The zero value is valid.
 type HubOptions struct {
 	Now func() time.Time // tells which certificates have expired; time.Now if nil
+	// Authority tells why a certificate must not be among those that gateways are
+	// let in by; nil: the hub looks itself when it begins.
+	Authority func(*x509.Certificate) error
 }
 
 // LoadHub reads a hub's file and everything it names. Problems come all at once;
@@ -52,7 +57,7 @@ func LoadHub(path string, o HubOptions) (*Hub, []Problem) {
 	if l.now == nil {
 		l.now = time.Now
 	}
-	h := l.hub(l.open(path))
+	h := l.hubWith(l.open(path), o.Authority)
 	problems := sorted(l.problems)
 	if Fatal(problems) {
 		return nil, problems
@@ -60,8 +65,53 @@ func LoadHub(path string, o HubOptions) (*Hub, []Problem) {
 	return h, problems
 }
 
+// HubAddresses reads where a running hub answers, from a file that may be wrong
+// or unfinished in all else: a mistake that is made while a hub runs does not make
+// it look as if it did not. The problems are those that keep it from saying so.
+func HubAddresses(path string) (m Metrics, health string, problems []Problem) {
+	l := &loader{now: time.Now}
+	d := l.open(path)
+	if d == nil {
+		return m, "", l.problems
+	}
+	root, ok := d.f.parse(d.content)
+	if !ok {
+		whole := l.problems
+		l.problems = nil
+		if root, ok = d.f.parse(onlyAddresses(d.content)); !ok {
+			return m, "", whole
+		}
+	}
+	top := root.mapping()
+	l.problems = nil
+	m = metrics(top.get("metrics"))
+	if n := top.get("health").mapping(); n.present() {
+		health, _ = n.get("listen").listenAt("0.0.0.0:8081")
+	}
+	return m, health, sorted(l.problems)
+}
+
+// onlyAddresses empties all lines of a file but those of its keys metrics and
+// health, and so leaves out what is no YAML.
+func onlyAddresses(content []byte) []byte {
+	lines := bytes.SplitAfter(content, []byte("\n"))
+	keep := false
+	for i, line := range lines {
+		if text := bytes.TrimRight(line, "\r\n"); len(text) > 0 && !bytes.ContainsAny(text[:1], " \t#") {
+			keep = bytes.HasPrefix(text, []byte("metrics:")) || bytes.HasPrefix(text, []byte("health:"))
+		}
+		if !keep {
+			lines[i] = []byte("\n")
+		}
+	}
+	return bytes.Join(lines, nil)
+}
+
 // hub reads a hub's file.
-func (l *loader) hub(d *document) *Hub {
+func (l *loader) hub(d *document) *Hub { return l.hubWith(d, nil) }
+
+// hubWith is hub with a look at each authority of gateways.
+func (l *loader) hubWith(d *document, authority func(*x509.Certificate) error) *Hub {
 	m, ok := d.hubTop()
 	if !ok {
 		return nil
@@ -71,6 +121,13 @@ func (l *loader) hub(d *document) *Hub {
 	h.Certificate = l.certificate(m, pairOfFiles{role: x509.ExtKeyUsageServerAuth, dtls: true})
 	trust := m.need("trust", "write the file of the authorities that issue the gateways' certificates")
 	authorities := l.certificates(trust)
+	if authority != nil {
+		for _, c := range authorities {
+			if err := authority(c); err != nil {
+				trust.wrong(quote(filepath.Base(trust.word()))+": "+err.Error(), "")
+			}
+		}
+	}
 	h.Trust = trust.besides()
 	for _, item := range m.get("revoked").list() {
 		if l.revocations(item, authorities) {

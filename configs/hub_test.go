@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -193,6 +194,50 @@ func TestHubMistakes(t *testing.T) {
 				}
 			}
 			assert.Equal(t, c.want, strings.Join(got, "\n"))
+		})
+	}
+}
+
+// What a trust file must not hold is told at its place.
+func TestHubAuthority(t *testing.T) {
+	f := newHubFolder(t)
+	_, problems := LoadHub(f.path("hub.yaml"), HubOptions{Authority: func(c *x509.Certificate) error {
+		return errors.New(c.Subject.String() + " is not for this")
+	}})
+	require.True(t, Fatal(problems))
+	assert.Contains(t, texts(f.dir, problems), "hub.yaml:5:8: 'gateways.pem': CN=plant is not for this")
+}
+
+// Where a hub answers is found in a file that has come to be wrong.
+func TestHubAddresses(t *testing.T) {
+	replace := func(old, to string) string {
+		require.Equal(t, 1, strings.Count(goodHub, old))
+		return strings.Replace(goodHub, old, to, 1)
+	}
+	const nested = "metrics:\n  # of this machine\n  listen: unix:/run/hub.sock\nnats: [\n"
+	for name, c := range map[string]struct {
+		text, metrics, health, want string
+	}{
+		"nothing else there": {goodHub, "127.0.0.1:9465", "0.0.0.0:8081", ""},
+		"unknown key":        {replace("trust: gateways", "trusts: gateways"), "127.0.0.1:9465", "0.0.0.0:8081", ""},
+		"no kind":            {replace("fieldseal: hub/v1\n", ""), "127.0.0.1:9465", "0.0.0.0:8081", ""},
+		"no YAML":            {replace("stream: PLANT", "stream: \"PLANT"), "127.0.0.1:9465", "0.0.0.0:8081", ""},
+		"no YAML, on lines":  {nested, "/run/hub.sock", "", ""},
+		"wrong metrics":      {replace("127.0.0.1:9465", "127.0.0.1"), "", "0.0.0.0:8081", "hub.yaml:15:19: '127.0.0.1' is no address with a port"},
+		"no YAML in metrics": {replace("metrics: {", "metrics: [{"), "", "", "hub.yaml:16:1: not valid YAML"},
+		"empty":              {"", "", "", "hub.yaml: the file is empty"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &hubFolder{t: t, dir: t.TempDir()}
+			f.write("hub.yaml", []byte(c.text))
+			m, health, problems := HubAddresses(f.path("hub.yaml"))
+			assert.Equal(t, c.metrics, m.Listen)
+			assert.Equal(t, c.health, health)
+			said := strings.Join(texts(f.dir, problems), "\n")
+			if c.want == "" {
+				assert.Empty(t, said)
+			}
+			assert.True(t, strings.HasPrefix(said, c.want), said)
 		})
 	}
 }

@@ -58,7 +58,7 @@ func Inspect(ctx context.Context, cfg Config, expect Expect) ([]Finding, error) 
 	}
 	if i.seen != nil {
 		i.stream(i.seen)
-		i.add(Finding{Note: true, What: "whether this gateway may publish was not tried, since a check publishes nothing", Instead: i.permission()})
+		i.add(Finding{Note: true, What: "whether this client may publish was not tried, since a check publishes nothing", Instead: i.permission()})
 	}
 	return i.found, nil
 }
@@ -185,6 +185,8 @@ func (i *inspection) stream(info *jetstream.StreamInfo) {
 	}
 	i.subjects(c.Subjects)
 	wrong(c.Sealed, "is sealed and takes nothing more", "name one that is not")
+	full := c.MaxMsgs > 0 && info.State.Msgs >= uint64(c.MaxMsgs) || c.MaxBytes > 0 && info.State.Bytes >= uint64(c.MaxBytes)
+	wrong(c.Discard == jetstream.DiscardNew && full, "is full and refuses what is new (discard: new)", "raise its limits, or archive and remove what is old")
 	wrong(c.Mirror != nil, "mirrors another one and takes no messages itself", "name the one that it mirrors")
 	wrong(c.NoAck, "acknowledges nothing, so that nothing ever counts as delivered", "set no_ack: false")
 	wrong(c.Retention != jetstream.LimitsPolicy, fmt.Sprintf("removes messages once consumers have them (retention %s), so that the next recipient finds gaps", c.Retention), "use one with retention: limits")

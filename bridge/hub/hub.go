@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +71,7 @@ func (l Limits) check() (Limits, error) {
 type Config struct {
 	Listen      string          // host:port for UDP; port 0 takes a free one
 	Certificate tls.Certificate // the hub's, ECDSA, for the names that gateways connect to
-	Authorities string          // PEM file of the authorities that issue the gateways' certificates, or of those themselves where they are self-signed
+	Authorities string          // PEM file of the authorities that issue the gateways' certificates, or of those themselves where they are self-signed (without CA:TRUE)
 	Revoked     []string        // files of their revocation lists, PEM or DER; may be empty
 	// NATS says where to publish; its Gateway is not used. The server must let this
 	// hub's user publish to {prefix}.>.
@@ -92,6 +93,10 @@ type Hub struct {
 	began    time.Time
 	count    counters
 	ready    readiness
+
+	changing    sync.Mutex // held from reading files until they are in force; guards what follows
+	authorities string     // as in Config, or as renewed
+	revoked     []string
 
 	mu       sync.Mutex // guards what follows
 	sessions map[*session]struct{}
@@ -126,7 +131,7 @@ func New(cfg Config) (*Hub, error) {
 		_ = probe.Close()
 		h.ready.probe = h.askNATS
 	}
-	h.cfg = cfg
+	h.cfg, h.authorities, h.revoked = cfg, cfg.Authorities, slices.Clone(cfg.Revoked)
 	t, err := loadTrust(nil, cfg.Authorities, cfg.Revoked)
 	if err != nil {
 		return nil, err
@@ -193,8 +198,43 @@ func (h *Hub) watch(ctx context.Context) {
 // connections of gateways that they no longer let in, or whose certificates have
 // expired. On an error what was in force stays.
 func (h *Hub) Reload() error {
+	h.changing.Lock()
+	defer h.changing.Unlock()
+	t, err := loadTrust(h.trust.Load(), h.authorities, h.revoked)
+	h.take(t, err)
+	return err
+}
+
+// Renewal is what a hub may take into use while it runs. All of it is needed.
+type Renewal struct {
+	Certificate tls.Certificate // the hub's own, for handshakes from now on
+	NATS        *tls.Config     // what the hub shows and trusts there, for connections from now on
+	Authorities string          // as in [Config]
+	Revoked     []string
+}
+
+// Renew takes other certificates into use, and does what [Hub.Reload] does with
+// the files that are named now. On an error all that was in use stays.
+func (h *Hub) Renew(r Renewal) error {
+	h.changing.Lock()
+	defer h.changing.Unlock()
+	t, err := loadTrust(h.trust.Load(), r.Authorities, r.Revoked)
+	if err != nil {
+		return err
+	}
+	if err := h.listener.Renew(r.Certificate); err != nil {
+		return err
+	}
+	h.tls.Store(r.NATS)
+	h.authorities, h.revoked = r.Authorities, slices.Clone(r.Revoked)
+	h.take(t, nil)
+	return nil
+}
+
+// take puts t in force, or says why what was in force stays, and looks at all
+// sessions again. h.changing is held.
+func (h *Hub) take(t *trust, err error) {
 	old := h.trust.Load()
-	t, err := loadTrust(old, h.cfg.Authorities, h.cfg.Revoked)
 	h.mu.Lock()
 	if err != nil {
 		if h.problem != err.Error() {
@@ -219,18 +259,6 @@ func (h *Hub) Reload() error {
 			s.end("this gateway's certificate is not accepted any more", "import a certificate that is neither expired nor revoked", err)
 		}
 	}
-	return err
-}
-
-// Renew takes other certificates into use: the hub's own for handshakes from now
-// on, and what the hub shows and trusts at NATS for connections from now on. On an
-// error what was in use stays.
-func (h *Hub) Renew(certificate tls.Certificate, atNATS *tls.Config) error {
-	if err := h.listener.Renew(certificate); err != nil {
-		return err
-	}
-	h.tls.Store(atNATS)
-	return nil
 }
 
 // atNATS is the TLS configuration for the connections of one gateway, which may

@@ -2,9 +2,14 @@ package hub
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
+	"math/big"
 	"testing"
 	"time"
 
@@ -98,6 +103,54 @@ func TestSelfSignedCertificate(t *testing.T) {
 	n, err := p.uplinkWith("gw-1", certificate, h.Addr().String()).Send(t.Context(), messages("gw-1", 1, 3, 10))
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
+}
+
+// A certificate of a gateway that may issue others would let that gateway be any.
+func TestGatewayThatIssuesCertificates(t *testing.T) {
+	p := newPlant(t)
+	mayIssue := func(c *x509.Certificate) {
+		authority.Gateway(c)
+		c.IsCA, c.BasicConstraintsValid = true, true
+		c.KeyUsage |= x509.KeyUsageCertSign
+	}
+	t.Run("trusted itself", func(t *testing.T) {
+		own, err := authority.New("gw-1")
+		require.NoError(t, err)
+		certificate, err := own.Own(mayIssue) // as openssl req -x509 makes one
+		require.NoError(t, err)
+		cert, _, err := authority.PEM(certificate)
+		require.NoError(t, err)
+		cfg := p.config()
+		cfg.Authorities = p.file("both.pem")
+		p.write("both.pem", append(p.authority.PEM(), cert...))
+		_, err = New(cfg)
+		require.ErrorContains(t, err, `both.pem: the certificate "CN=gw-1" names the gateway "gw-1" and may issue certificates (CA:TRUE)`)
+		require.ErrorContains(t, err, "issue it without CA:TRUE")
+
+		p.write("both.pem", p.authority.PEM())
+		h := p.hub(cfg)
+		p.write("both.pem", append(p.authority.PEM(), cert...))
+		require.ErrorContains(t, h.Reload(), "may issue certificates")
+		require.Contains(t, h.Status().Trust.Problem, "may issue certificates")
+	})
+	t.Run("from an authority", func(t *testing.T) {
+		h := p.hub(p.config())
+		between := p.issue("gw-1", mayIssue)
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		require.NoError(t, err)
+		forged := &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gw-2"},
+			NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		}
+		authority.Gateway(forged)
+		der, err := x509.CreateCertificate(rand.Reader, forged, between.Leaf, key.Public(), between.PrivateKey)
+		require.NoError(t, err)
+		_, err = p.handshake(h.Addr().String(), piondtls.WithCertificates(tls.Certificate{
+			Certificate: [][]byte{der, between.Certificate[0]}, PrivateKey: key,
+		}))
+		require.ErrorContains(t, err, "BadCertificate")
+		require.Empty(t, p.sequences())
+	})
 }
 
 func TestHubIsNotTrusted(t *testing.T) {

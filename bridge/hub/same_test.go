@@ -138,7 +138,7 @@ func TestRenew(t *testing.T) {
 	_, err := deliver(t.Context(), stays, "gw-1", 1, 5, 10)
 	require.NoError(t, err)
 
-	require.ErrorContains(t, h.Renew(tls.Certificate{}, cfg.NATS.TLS), "the hub's certificate")
+	require.ErrorContains(t, h.Renew(renewal(cfg, tls.Certificate{}, cfg.NATS.TLS)), "the hub's certificate")
 	other, err := authority.New("next year's")
 	require.NoError(t, err)
 	next, err := other.Issue("hub", authority.Hub)
@@ -147,7 +147,7 @@ func TestRenew(t *testing.T) {
 	require.NoError(t, err)
 	wrong, err := atNATS.Client("hub", natstest.Usual)
 	require.NoError(t, err)
-	require.NoError(t, h.Renew(next, wrong))
+	require.NoError(t, h.Renew(renewal(cfg, next, wrong)))
 
 	_, err = deliver(t.Context(), stays, "gw-1", 6, 10, 10)
 	require.NoError(t, err)
@@ -158,11 +158,43 @@ func TestRenew(t *testing.T) {
 	_, err = trusting.Send(t.Context(), messages("gw-2", 1, 1, 10))
 	requireFault(t, err, "certificate") // the one for NATS
 
-	require.NoError(t, h.Renew(next, cfg.NATS.TLS))
+	require.NoError(t, h.Renew(renewal(cfg, next, cfg.NATS.TLS)))
 	_, err = deliver(t.Context(), p.trusting(other, "gw-2", h.Addr().String()), "gw-2", 1, 5, 10)
 	require.NoError(t, err)
 	p.requireOnce(t, "gw-1", 10)
 	p.requireOnce(t, "gw-2", 5)
+}
+
+// renewal is that of certificates alone.
+func renewal(cfg Config, certificate tls.Certificate, atNATS *tls.Config) Renewal {
+	return Renewal{Certificate: certificate, NATS: atNATS, Authorities: cfg.Authorities, Revoked: cfg.Revoked}
+}
+
+// Certificates and trust change together or not at all, also where the file of
+// authorities has another name now and the one before is gone.
+func TestRenewMovesTrust(t *testing.T) {
+	p := newPlant(t)
+	cfg := p.config()
+	h := p.hub(cfg)
+	before := h.tls.Load()
+	require.NoError(t, os.Remove(p.file("authorities.pem")))
+	next := &tls.Config{MinVersion: tls.VersionTLS12}
+
+	r := renewal(cfg, p.issue("hub", authority.Hub), next)
+	require.ErrorContains(t, h.Renew(r), "authorities.pem")
+	require.Same(t, before, h.tls.Load())
+	r.Authorities = p.file("moved.pem")
+	p.write("moved.pem", p.authority.PEM())
+	r.Certificate = tls.Certificate{}
+	require.ErrorContains(t, h.Renew(r), "the hub's certificate")
+	require.ErrorContains(t, h.Reload(), "authorities.pem", "the old name stays too")
+	require.NotEmpty(t, h.Status().Trust.Problem)
+
+	r.Certificate = p.issue("hub", authority.Hub)
+	require.NoError(t, h.Renew(r))
+	require.Same(t, next, h.tls.Load())
+	require.NoError(t, h.Reload())
+	require.Empty(t, h.Status().Trust.Problem)
 }
 
 // Each of several files of revocation lists counts.

@@ -48,6 +48,9 @@ func loadTrust(old *trust, authorities string, revoked []string) (*trust, error)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read an authority in %s: %w", authorities, err)
 		}
+		if err := CheckAuthority(c); err != nil {
+			return nil, fmt.Errorf("%s: %w", authorities, err)
+		}
 		t.authorities = append(t.authorities, c)
 		t.pool.AddCert(c)
 	}
@@ -100,12 +103,29 @@ func (t *trust) addList(der []byte) error {
 	return nil
 }
 
+// CheckAuthority tells why a certificate must not be among those that are trusted.
+// One that may issue others is trusted for every name: a gateway that had it could
+// make itself a certificate for any other gateway.
+func CheckAuthority(c *x509.Certificate) error {
+	if name, names := gatewayIn(c); names && c.IsCA {
+		return fmt.Errorf("the certificate %q names the gateway %q and may issue certificates (CA:TRUE), for all other gateways too; "+
+			"for a gateway, issue it without CA:TRUE (openssl req -x509 -addext basicConstraints=critical,CA:FALSE); "+
+			"for an authority, leave the gateway's name out of its subject alternative names", c.Subject, name)
+	}
+	return nil
+}
+
 // check gives the name of the gateway whose verified chain it is, leaf first, or
 // why it is not let in.
 func (t *trust) check(chain []*x509.Certificate) (string, error) {
 	for _, c := range chain {
 		if _, is := t.revoked[revocation{string(c.RawIssuer), c.SerialNumber.String()}]; is {
 			return "", fmt.Errorf("the certificate %q, serial number %X, is revoked", c.Subject, c.SerialNumber)
+		}
+	}
+	for _, issuer := range chain[1:] {
+		if name, names := gatewayIn(issuer); names {
+			return "", fmt.Errorf("the certificate is issued by %q, which names the gateway %q itself; gateways do not issue certificates: have an authority of its own issue it", issuer.Subject, name)
 		}
 	}
 	return nameOf(chain[0])
@@ -138,7 +158,30 @@ const uriPrefix = "urn:fieldseal:"
 // or, where there is none, in a DNS name that is a gateway's name. A host name
 // with dots is none; the common name does not count (RFC 9525).
 func nameOf(c *x509.Certificate) (string, error) {
-	var names []string
+	names := namesIn(c)
+	switch {
+	case len(names) == 0:
+		return "", errors.New("the certificate names no gateway; it needs one as DNS name, or as URI urn:fieldseal:NAME")
+	case len(names) > 1:
+		return "", fmt.Errorf("the certificate names several gateways: %s", strings.Join(names, ", "))
+	case !isName(names[0]):
+		return "", fmt.Errorf("the certificate names %q; a gateway's name has letters, digits and dashes", names[0])
+	}
+	return names[0], nil
+}
+
+// gatewayIn tells whether a certificate names a gateway, or several.
+func gatewayIn(c *x509.Certificate) (string, bool) {
+	names := namesIn(c)
+	i := slices.IndexFunc(names, isName)
+	if i < 0 {
+		return "", false
+	}
+	return names[i], true
+}
+
+// namesIn gives what a certificate says where a gateway's name belongs, each once.
+func namesIn(c *x509.Certificate) (names []string) {
 	for _, u := range c.URIs {
 		if name, ok := strings.CutPrefix(u.String(), uriPrefix); ok {
 			names = append(names, name)
@@ -152,16 +195,7 @@ func nameOf(c *x509.Certificate) (string, error) {
 		}
 	}
 	slices.Sort(names)
-	names = slices.Compact(names)
-	switch {
-	case len(names) == 0:
-		return "", errors.New("the certificate names no gateway; it needs one as DNS name, or as URI urn:fieldseal:NAME")
-	case len(names) > 1:
-		return "", fmt.Errorf("the certificate names several gateways: %s", strings.Join(names, ", "))
-	case !isName(names[0]):
-		return "", fmt.Errorf("the certificate names %q; a gateway's name has letters, digits and dashes", names[0])
-	}
-	return names[0], nil
+	return slices.Compact(names)
 }
 
 // isName tells whether s can be one token of a subject.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -66,9 +67,11 @@ func runHub(ctx context.Context, file string, stderr io.Writer) error {
 	return h.Run(ctx)
 }
 
+func hubOptions() configs.HubOptions { return configs.HubOptions{Authority: hub.CheckAuthority} }
+
 // loadHub reads the hub's file and prints its problems.
 func loadHub(file string, stderr io.Writer) (*configs.Hub, error) {
-	config, problems := configs.LoadHub(file, configs.HubOptions{})
+	config, problems := configs.LoadHub(file, hubOptions())
 	if err := report(stderr, problems, false); err != nil {
 		return nil, err
 	}
@@ -140,30 +143,48 @@ func renewOnHangup(h *hub.Hub, file string, began *configs.Hub, stderr io.Writer
 }
 
 func renewHub(h *hub.Hub, file string, began *configs.Hub, stderr io.Writer, logger *slog.Logger) {
-	config, problems := configs.LoadHub(file, configs.HubOptions{})
+	config, problems := configs.LoadHub(file, hubOptions())
 	_ = report(stderr, problems, false)
 	if config == nil {
 		logger.Error("SIGHUP changes nothing before the problems above are mended; what was in use stays")
 		return
 	}
-	if err := h.Renew(config.Certificate, hubNATS(config, logger).TLS); err != nil {
+	if err := h.Renew(hub.Renewal{
+		Certificate: config.Certificate, NATS: hubNATS(config, logger).TLS, Authorities: config.Trust, Revoked: config.Revoked,
+	}); err != nil {
 		logger.Error("SIGHUP changes nothing; what was in use stays", "error", err)
 		return
 	}
-	if h.Reload() == nil { // else it says so itself
-		logger.Info("certificates are read again", "until", config.Certificate.Leaf.NotAfter, "at_nats_until", config.NATS.Certificate.Leaf.NotAfter)
-	}
+	logger.Info("certificates are read again", "until", config.Certificate.Leaf.NotAfter, "at_nats_until", config.NATS.Certificate.Leaf.NotAfter)
 	if !reflect.DeepEqual(settings(began), settings(config)) {
 		logger.Warn("what else has changed in the hub's file has an effect at the next start only: SIGHUP reads certificates, keys, authorities and revocation lists")
 	}
 }
 
-// settings is what a file says itself, without what stands in the files that it
-// names.
+// settings is what a file says itself, without what a SIGHUP takes into use: what
+// stands in the files that it names, and the names of those of trust.
 func settings(c *configs.Hub) configs.Hub {
 	s := *c
+	s.Trust, s.Revoked = "", nil
 	s.Certificate, s.NATS.Certificate, s.NATS.Roots = tls.Certificate{}, tls.Certificate{}, nil
 	return s
+}
+
+// lookAtHubStream tells whether the stream can be used, and what of it would lose
+// what gateways have freed. How long they keep it themselves is not known here.
+func lookAtHubStream(ctx context.Context, file string, c nats.Config) (problems []configs.Problem) {
+	if err := hub.Look(ctx, c); err != nil {
+		return []configs.Problem{{File: file, What: err.Error(), Fatal: true}}
+	}
+	c.Gateway = "*" // it publishes for all of them
+	found, err := nats.Inspect(ctx, c, nats.Expect{})
+	if err != nil {
+		return []configs.Problem{{File: file, What: err.Error(), Fatal: true}}
+	}
+	for _, f := range found {
+		problems = append(problems, configs.Problem{File: file, What: f.What, Instead: f.Instead, Note: f.Note, Fatal: !f.Note})
+	}
+	return problems
 }
 
 func hubCheckCommand(file *string) *cobra.Command {
@@ -172,14 +193,14 @@ func hubCheckCommand(file *string) *cobra.Command {
 		Use:   "check",
 		Short: "Check the hub's file and what it names",
 		Long: `Check reads the hub's file, certificates, keys, authorities and revocation lists. With --online it also looks
-whether the NATS servers let the hub in and have the stream.
+whether the NATS servers let the hub in and have the stream, and whether that keeps what it is given.
 Exit codes: 0 fine (there may be notes), 1 problems, 2 the file could not be read.`,
 		Args: takes(),
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, problems := configs.LoadHub(*file, configs.HubOptions{})
+			config, problems := configs.LoadHub(*file, hubOptions())
 			if online && config != nil {
-				if err := hub.Look(c.Context(), hubNATS(config, nil)); err != nil {
-					problems = append(problems, configs.Problem{File: *file, What: err.Error(), Fatal: true})
+				found := lookAtHubStream(c.Context(), *file, hubNATS(config, nil))
+				if problems = append(problems, found...); slices.ContainsFunc(found, func(p configs.Problem) bool { return !p.Note }) {
 					config = nil
 				}
 			}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -36,7 +39,7 @@ type hubSite struct {
 func newHubSite(t *testing.T) *hubSite {
 	t.Helper()
 	s := &hubSite{t: t, dir: t.TempDir(), server: natstest.Start(t, natstest.Options{})}
-	require.NoError(t, s.server.AddStream("PLANT", nil, "plant.test.>"))
+	s.addStream(nil)
 	var err error
 	s.authority, err = authority.New("plant")
 	require.NoError(t, err)
@@ -50,6 +53,29 @@ func newHubSite(t *testing.T) *hubSite {
 	s.write("nats-ca.pem", s.server.CA.PEM())
 	s.configure("PLANT", "")
 	return s
+}
+
+// addStream makes the stream anew: one that keeps what it has, but for the change.
+func (s *hubSite) addStream(change func(*jetstream.StreamConfig)) {
+	s.t.Helper()
+	require.NoError(s.t, s.server.JetStream(func(ctx context.Context, js jetstream.JetStream) error {
+		if err := js.DeleteStream(ctx, "PLANT"); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return err
+		}
+		return nil
+	}))
+	s.changeStream(change)
+}
+
+// changeStream changes the stream that is there, or makes it.
+func (s *hubSite) changeStream(change func(*jetstream.StreamConfig)) {
+	s.t.Helper()
+	require.NoError(s.t, s.server.AddStream("PLANT", func(c *jetstream.StreamConfig) {
+		c.DenyDelete, c.DenyPurge, c.Duplicates = true, true, 2*time.Minute
+		if change != nil {
+			change(c)
+		}
+	}, "plant.test.>"))
 }
 
 func freeUDP(t *testing.T) string {
@@ -256,6 +282,50 @@ func TestHubHangup(t *testing.T) {
 	log.until(t, "is revoked")
 }
 
+// What happens to the hub's files while it runs does not make it look dead.
+func TestHubIsAskedByAWrongFile(t *testing.T) {
+	s := newHubSite(t)
+	log, _ := s.begin()
+	log.until(t, "the stream answers")
+	c, err := s.authority.Issue("hub", authority.Expired)
+	require.NoError(t, err)
+	s.put("nats", c)
+	for _, more := range []string{"", "trusts: x\n", "limits: {\n"} {
+		s.configure("PLANT", more)
+		code, said, errs := s.run("healthcheck")
+		require.Zero(t, code, errs)
+		require.Equal(t, "ready\n", said)
+		code, said, errs = s.run("status")
+		require.Zero(t, code, errs)
+		require.Contains(t, said, "0 stored")
+	}
+	s.write("hub.yaml", []byte("metrics: {listen: nowhere}\n"))
+	code, _, said := s.run("healthcheck")
+	require.Equal(t, exitNoLook, code)
+	require.Contains(t, said, "hub.yaml:1:19: 'nowhere' is no address with a port")
+}
+
+// SIGHUP follows trust: to another file, though the one before is gone.
+func TestHubHangupMovesTrust(t *testing.T) {
+	s := newHubSite(t)
+	log, _ := s.begin()
+	other, err := authority.New("next")
+	require.NoError(t, err)
+	s.write("next.pem", append(s.authority.PEM(), other.PEM()...))
+	require.NoError(t, os.Remove(s.path("gateways.pem")))
+	b, err := os.ReadFile(s.path("hub.yaml"))
+	require.NoError(t, err)
+	s.write("hub.yaml", bytes.Replace(b, []byte("trust: gateways.pem"), []byte("trust: next.pem"), 1))
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	log.until(t, "certificates are read again")
+	certificate, err := other.Issue("gw-1", authority.Gateway)
+	require.NoError(t, err)
+	n, err := s.uplink("gw-1", certificate).Send(t.Context(), []envelope.Message{hubMessage("gw-1", 1)})
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.NotContains(t, log.String(), "has an effect at the next start only")
+}
+
 func TestHubThatCannot(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(*hubSite)
@@ -270,6 +340,16 @@ func TestHubThatCannot(t *testing.T) {
 			require.NoError(s.t, err)
 			s.put("nats", c)
 		}, []string{"check"}, exitProblems, "'nats.pem' expired on "},
+		"a gateway as authority": {func(s *hubSite) {
+			c, err := s.authority.Issue("gw-1", func(c *x509.Certificate) {
+				authority.Gateway(c)
+				c.IsCA, c.BasicConstraintsValid = true, true
+			})
+			require.NoError(s.t, err)
+			certificate, _, err := authority.PEM(c)
+			require.NoError(s.t, err)
+			s.write("gateways.pem", append(s.authority.PEM(), certificate...))
+		}, []string{"check"}, exitProblems, `hub.yaml:5:8: 'gateways.pem': the certificate "CN=gw-1" names the gateway "gw-1" and may issue certificates (CA:TRUE)`},
 		"another authority's servers": {
 			func(s *hubSite) { s.write("nats-ca.pem", s.authority.PEM()) },
 			[]string{"check", "--online"},
@@ -285,6 +365,26 @@ func TestHubThatCannot(t *testing.T) {
 			[]string{"check", "--online"},
 			exitProblems,
 			"hub.yaml: the stream MISSING cannot be used: the stream does not exist",
+		},
+		"a stream in which messages replace others": {
+			func(s *hubSite) {
+				s.addStream(func(c *jetstream.StreamConfig) { c.AllowRollup, c.DenyPurge = true, false })
+			},
+			[]string{"check", "--online"},
+			exitProblems,
+			`hub.yaml: the stream "PLANT" allows a message to replace all others before it (allow_rollup_hdrs)`,
+		},
+		"a stream whose messages end": {
+			func(s *hubSite) { s.addStream(func(c *jetstream.StreamConfig) { c.AllowMsgTTL = true }) },
+			[]string{"check", "--online"},
+			exitProblems,
+			`hub.yaml: the stream "PLANT" allows messages that end by themselves`,
+		},
+		"a sealed stream": {
+			func(s *hubSite) { s.changeStream(func(c *jetstream.StreamConfig) { c.Sealed = true }) },
+			[]string{"check", "--online"},
+			exitProblems,
+			`hub.yaml: the stream "PLANT" is sealed and takes nothing more`,
 		},
 		"no server": {func(s *hubSite) { s.server.Stop() }, []string{"check", "--online"}, exitProblems, "hub.yaml: NATS does not answer"},
 		"port taken": {func(s *hubSite) {

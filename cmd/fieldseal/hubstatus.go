@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -86,15 +87,16 @@ func hubHealth(h *hub.Hub, why bool) http.HandlerFunc {
 	}
 }
 
-// askHub asks a running hub, by the address in its file.
+// askHub asks a running hub, by the address in its file. What else the file says
+// is not looked at: the hub may run on with what was right when it began.
 func askHub(ctx context.Context, file, path string) (code int, body []byte, err error) {
-	config, problems := configs.LoadHub(file, configs.HubOptions{})
-	if config == nil {
-		return 0, nil, noLook(fmt.Errorf("the hub's file has problems: %w", problems[0]))
-	}
-	network, address := config.Metrics.Network, config.Metrics.Listen
+	metrics, health, problems := configs.HubAddresses(file)
+	network, address := metrics.Network, metrics.Listen
 	if address == "" && path == "/healthz" {
-		network, address = "tcp", config.Health
+		network, address = "tcp", health
+	}
+	if i := slices.IndexFunc(problems, func(p configs.Problem) bool { return p.Fatal }); address == "" && i >= 0 {
+		return 0, nil, noLook(fmt.Errorf("the hub's file does not say where the hub answers: %w", problems[i]))
 	}
 	if address == "" {
 		return 0, nil, noLook(fmt.Errorf(`%s has no metrics: write metrics: {listen: "127.0.0.1:9465"}, which the hub answers at`, file))
