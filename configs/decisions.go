@@ -114,7 +114,8 @@ func (t *Trust) mayRead(recipient, machine string) bool {
 // connection finds the points whose level asks for more than the connection
 // gives. Where an exception covers them, or did to its day, that is said there.
 func (d *decisions) connection(m *decided) {
-	stopped := map[string][]string{}
+	stopped, unsigned := map[string][]string{}, map[string][]string{}
+	whys := d.l.judged[m.machineReader].whys
 	for i, decision := range m.real {
 		l, ok := d.policy.Level(decision.Level)
 		if !ok || m.m.Security() >= l.Connection || decision.Treatment == policy.Passed || l.Send == policy.SendWithheld || m.points[i].Withheld != "" || m.cannotWrap(i, l) {
@@ -123,10 +124,22 @@ func (d *decisions) connection(m *decided) {
 		name := m.points[i].Name
 		if r := d.covers(m.m.Name, name, l); r != nil {
 			r.covers = append(r.covers, m.m.Name+"/"+name)
+		} else if i < len(whys) && whys[i] != "" {
+			unsigned[l.Name] = append(unsigned[l.Name], name)
 		} else {
 			stopped[l.Name] = append(stopped[l.Name], name)
 		}
 	}
+	// An exception for what only waits for a signature would weaken the policy for
+	// nothing.
+	d.byLevel(unsigned, func(l policy.Level, points []string) {
+		m.connect.f.add(Problem{
+			Line: m.connect.y.Line, Column: m.connect.y.Column, Stops: true,
+			What: "level " + quote(l.Name) + " asks for a connection that is " + l.Connection.String() +
+				", this one is " + m.m.Security().String() + ", and nobody signed that they have another level: " + stop(points),
+			Instead: "raise the policy's revision and have it signed as this file says: fieldseal policy sign",
+		})
+	})
 	d.byLevel(stopped, func(l policy.Level, points []string) {
 		n, given, better := m.connect, m.m.Security(), ""
 		if m.m.OPCUA != nil {

@@ -165,3 +165,30 @@ func TestARaisedNewcomerLeavesOutItself(t *testing.T) {
 		require.NoError(t, os.Remove(o.path(path)))
 	}
 }
+
+// Check advises no exception for points whose label asks for none, and that only
+// wait for a signature: one would weaken the policy for nothing.
+func TestWhatOnlyWaitsForASignature(t *testing.T) {
+	o := newOffice(t, 1, "anna")
+	o.edit("trust.yaml", `only: ["press-*/*"]`, `only: ["press-*/*", "oven/*"]`)
+	o.sign("policy trust", o.secrets[0])
+	_, problems := o.start()
+	require.Empty(t, problems)
+	require.NoError(t, os.WriteFile(o.path("machines/oven.yaml"), []byte("fieldseal: machine/v1\nmachine: oven\nmodbus: {connect: \"tcp://10.9.9.9\", unit_id: 1}\npoints:\n"+
+		"  - {name: heat, at: holding/900, type: int16, sensitivity: internal}\n  - {name: door, at: holding/901, type: int16}\n"), 0o600))
+	_, problems = o.load()
+	var heat, door string
+	for _, p := range problems {
+		switch {
+		case strings.Contains(p, "note: "):
+		case strings.Contains(p, "heat"):
+			heat = p
+		case strings.Contains(p, "door"):
+			door = p
+		}
+	}
+	assert.Contains(t, heat, "nobody signed that they have another level")
+	assert.Contains(t, heat, "fieldseal policy sign")
+	assert.NotContains(t, heat, "exceptions")
+	assert.Contains(t, door, "add this to 'exceptions'")
+}
