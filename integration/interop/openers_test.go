@@ -180,6 +180,13 @@ func TestOpenersStream(t *testing.T) {
 		assert.Empty(t, r.stdout, o.name)
 		assert.Contains(t, r.stderr, "bad-signature", o.name)
 	}
+
+	// Nothing read is not in order.
+	for _, o := range everyone {
+		r := o.run(t, o.open, "--trust-key", gatewayName+"="+p.site.signing, t.TempDir())
+		assert.Equal(t, 1, r.code, o.name)
+		assert.Contains(t, r.stderr, "nothing came", o.name)
+	}
 }
 
 // classical gives somebody a key that is older than the hybrids, before the

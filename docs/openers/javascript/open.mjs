@@ -97,7 +97,8 @@ async function main() {
   if (told.length) console.error(`of note: ${told.join(', ')} (see --report)`)
   if (bad.length) console.error(`not in order: ${bad.join(', ')}`)
   if (!trust.size) console.error('nothing was verified: give each gateway\'s key with --trust-key')
-  process.exitCode = bad.length || foreign || !trust.size ? 1 : 0
+  if (!report.streams.length) console.error('nothing came that a gateway sent: look at the files, or at --prefix')
+  process.exitCode = bad.length || foreign || !trust.size || !report.streams.length ? 1 : 0
 }
 
 main().catch(err => {

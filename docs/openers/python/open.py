@@ -113,7 +113,9 @@ def main():
         print("not in order:", ", ".join(bad), file=sys.stderr)
     if not trust:
         print("nothing was verified: give each gateway's key with --trust-key", file=sys.stderr)
-    return 1 if bad or foreign or not trust else 0
+    if not report["streams"]:
+        print("nothing came that a gateway sent: look at the files, or at --prefix", file=sys.stderr)
+    return 1 if bad or foreign or not trust or not report["streams"] else 0
 
 
 if __name__ == "__main__":
