@@ -89,22 +89,34 @@ type Listener struct {
 	said     said // of what is rejected
 }
 
-// said keeps what anybody can cause from filling the log: one line a second.
+// said keeps what anybody can cause from filling the log: one line a second, as a
+// mean over half a minute, so that who looks why one gateway is not let in finds
+// it.
 type said struct {
-	mu   sync.Mutex
-	last time.Time
-	kept uint64 // to itself since
+	mu    sync.Mutex
+	since time.Time // of the half minute
+	lines int       // in it
+	kept  uint64    // to itself, and not told yet
 }
+
+const (
+	saidIn   = 30 * time.Second
+	saidMost = 30
+)
 
 // may tells whether a line may be written, and how many were not.
 func (s *said) may(now time.Time) (kept uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.last) < time.Second {
+	if now.Sub(s.since) >= saidIn {
+		s.since, s.lines = now, 0
+	}
+	if s.lines >= saidMost {
 		s.kept++
 		return 0, false
 	}
-	kept, s.kept, s.last = s.kept, 0, now
+	s.lines++
+	kept, s.kept = s.kept, 0
 	return kept, true
 }
 
