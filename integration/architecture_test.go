@@ -79,7 +79,7 @@ var layers = []layer{
 		others: []string{"github.com/gopcua/opcua", backoff, "golang.org/x/sys/"},
 	},
 	{
-		pkg: "adapters/coap", own: []string{"bridge/point$"},
+		pkg: "adapters/coap", own: []string{"adapters/dtls/record$", "bridge/point$"},
 		others: []string{"github.com/plgd-dev/go-coap/v3/message", "github.com/plgd-dev/go-coap/v3/udp/coder$", "github.com/pion/", backoff},
 	},
 	{pkg: "adapters/nats", own: []string{"bridge/envelope$"}, others: []string{"github.com/nats-io/nats.go", backoff}},

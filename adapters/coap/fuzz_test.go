@@ -10,6 +10,8 @@ import (
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
 func seeds(f *testing.F) [][]byte {
@@ -100,10 +102,10 @@ func FuzzRoute(f *testing.F) {
 		for range 3 {
 			p, _, begins := m.route(b, from)
 			if begins {
-				require.True(t, isClientHello(b))
+				require.True(t, record.IsClientHello(b))
 			}
 			if p != nil && p.settled && p.confirmed.Load() {
-				require.True(t, fits(b, false, nothing))
+				require.True(t, record.Fits(b, false, record.Nothing))
 			}
 			_, _, _ = m.route(b, netip.MustParseAddrPort("10.0.0.2:5684"))
 		}

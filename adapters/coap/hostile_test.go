@@ -18,30 +18,31 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 	"github.com/fieldseal/fieldseal/bridge/point"
 )
 
 // forged are datagrams that anybody can send who knows addresses, and that the
 // library ends a session over.
 func forged() map[string][]byte {
-	record := func(kind byte, body ...byte) []byte {
+	rec := func(kind byte, body ...byte) []byte {
 		return append([]byte{kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 1, 0, 0, 0, byte(len(body))}, body...)
 	}
 	return map[string][]byte{
-		"data in clear":         record(recordData, 'x'),
-		"alert in clear":        record(recordAlert, 2, 40),
-		"close in clear":        record(recordAlert, 1, 0),
-		"half an alert":         record(recordAlert, 2),
-		"unknown type in clear": record(99, 1, 2, 3),
-		"behind another record": append([]byte{recordData, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 9, 0, 1, 0}, record(recordData, 'x')...),
+		"data in clear":         rec(record.Data, 'x'),
+		"alert in clear":        rec(record.Alert, 2, 40),
+		"close in clear":        rec(record.Alert, 1, 0),
+		"half an alert":         rec(record.Alert, 2),
+		"unknown type in clear": rec(99, 1, 2, 3),
+		"behind another record": append([]byte{record.Data, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 9, 0, 1, 0}, rec(record.Data, 'x')...),
 		// 13 bytes of header and 8 of body to the library, which gave the device no id;
 		// one record to whoever expects an id of 8 bytes in it.
-		"behind an id": append([]byte{recordCID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 8, 0, 8, 0, 0, 0, 0, 0, 0, 0, 14}, record(recordData, 'x')...),
+		"behind an id": append([]byte{record.CID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 8, 0, 8, 0, 0, 0, 0, 0, 0, 0, 14}, rec(record.Data, 'x')...),
 		"behind data and an id": append([]byte{
-			recordData, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 9, 0, 1, 0,
-			recordCID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 8, 0, 8, 0, 0, 0, 0, 0, 0, 0, 14,
-		}, record(recordData, 'x')...),
-		"handshake in clear": record(recordHandshake, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+			record.Data, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 9, 0, 1, 0,
+			record.CID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 8, 0, 8, 0, 0, 0, 0, 0, 0, 0, 14,
+		}, rec(record.Data, 'x')...),
+		"handshake in clear": rec(record.Handshake, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
 	}
 }
 
@@ -224,7 +225,7 @@ func captureHello(t *testing.T) []byte {
 	require.NoError(t, err)
 	cancel()
 	<-done
-	require.True(t, isClientHello(b[:n]))
+	require.True(t, record.IsClientHello(b[:n]))
 	return b[:n]
 }
 
@@ -261,7 +262,7 @@ func TestCrowdOfHandshakes(t *testing.T) {
 // TestOneHandshakeIsBounded sends pieces of a message that never ends.
 func TestOneHandshakeIsBounded(t *testing.T) {
 	var p path
-	piece := append([]byte{recordHandshake, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0xe8}, make([]byte, 1000)...)
+	piece := append([]byte{record.Handshake, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0xe8}, make([]byte, 1000)...)
 	taken := 0
 	for range 10 * maxHandshake / len(piece) {
 		if p.wants(piece) {
@@ -273,13 +274,13 @@ func TestOneHandshakeIsBounded(t *testing.T) {
 
 // TestInClear shows what passes in clear, at each stage of a session.
 func TestInClear(t *testing.T) {
-	record := func(kind byte, epoch byte) []byte {
+	rec := func(kind byte, epoch byte) []byte {
 		return []byte{kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1, 0, 1, 0}
 	}
 	both := func(a, b []byte) []byte { return append(bytes.Clone(a), b...) }
-	change, handshake, data, alert := record(recordChange, 0), record(recordHandshake, 0), record(recordData, 0), record(recordAlert, 0)
-	last := both(both(handshake, change), record(recordHandshake, 1)) // as one datagram: devices do that
-	withID := append(append([]byte{recordCID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1}, make([]byte, idSize)...), 0, 1, 0)
+	change, handshake, data, alert := rec(record.Change, 0), rec(record.Handshake, 0), rec(record.Data, 0), rec(record.Alert, 0)
+	last := both(both(handshake, change), rec(record.Handshake, 1)) // as one datagram: devices do that
+	withID := append(append([]byte{record.CID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1}, make([]byte, record.IDSize)...), 0, 1, 0)
 	confirmed := path{settled: true}
 	confirmed.confirmed.Store(true)
 	for _, c := range []struct {
@@ -292,10 +293,10 @@ func TestInClear(t *testing.T) {
 		{"an alert behind a handshake", both(handshake, alert), true, false, false},
 		{"data", data, false, false, false},
 		{"data behind a handshake", both(handshake, data), false, false, false},
-		{"data behind what is encrypted", both(record(recordData, 1), data), false, false, false},
-		{"unknown", record(99, 0), false, false, false},
-		{"unknown behind a handshake", both(handshake, record(99, 0)), false, false, false},
-		{"encrypted", both(record(recordData, 1), record(recordAlert, 1)), true, true, true},
+		{"data behind what is encrypted", both(rec(record.Data, 1), data), false, false, false},
+		{"unknown", rec(99, 0), false, false, false},
+		{"unknown behind a handshake", both(handshake, rec(99, 0)), false, false, false},
+		{"encrypted", both(rec(record.Data, 1), rec(record.Alert, 1)), true, true, true},
 		{"an id that there is not", withID, false, false, false},
 		{"cut off", last[:len(last)-1], false, false, false},
 	} {
@@ -367,7 +368,7 @@ type damaging struct {
 func (d *damaging) WriteTo(b []byte, to net.Addr) (int, error) {
 	out := bytes.Clone(b)
 	// A hello that is damaged at once is no hello, and gets nowhere.
-	switch first := len(b) > recordHeader && b[recordHeader] == helloClient; {
+	switch first := len(b) > record.Header && b[record.Header] == record.HelloClient; {
 	case first && d.random.IntN(4) > 0:
 	case d.random.IntN(3) == 0:
 		out = out[:d.random.IntN(len(out))+1]
@@ -376,7 +377,7 @@ func (d *damaging) WriteTo(b []byte, to net.Addr) (int, error) {
 		fallthrough
 	default:
 		for range d.random.IntN(4) + 1 {
-			out[recordHeader+d.random.IntN(len(out)-recordHeader)] ^= byte(1 << d.random.IntN(8))
+			out[record.Header+d.random.IntN(len(out)-record.Header)] ^= byte(1 << d.random.IntN(8))
 		}
 	}
 	_, err := d.PacketConn.WriteTo(out, to)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/logging"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
 const (
@@ -200,8 +202,8 @@ func (l *listener) options(p *path, known func(*machine)) ([]dtls.ServerOption, 
 		dtls.WithLoggerFactory(quiet()),
 		dtls.WithMTU(maxFlight),
 		dtls.WithConnectionIDGenerator(func() []byte {
-			id := dtls.RandomCIDGenerator(idSize)()
-			l.mux.identify(p, connectionID(id))
+			id := dtls.RandomCIDGenerator(record.IDSize)()
+			l.mux.identify(p, record.ID(id))
 			return id
 		}),
 	}

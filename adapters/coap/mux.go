@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
 // limits bound what peers cost before they are known.
@@ -37,7 +39,7 @@ type mux struct {
 	mu       sync.Mutex // guards what follows
 	sessions map[netip.AddrPort]*path
 	pending  map[netip.AddrPort]*path
-	byID     map[connectionID]*path
+	byID     map[record.ID]*path
 	// half are the paths that have not returned a cookie, oldest first from next
 	// on: a ring, in which a free place is nil.
 	half   []*path
@@ -53,7 +55,7 @@ func newMux(socket *net.UDPConn, limits limits, totals *totals, begin func(*path
 	return &mux{
 		socket: socket, limits: limits, totals: totals, begin: begin,
 		sessions: make(map[netip.AddrPort]*path), pending: make(map[netip.AddrPort]*path),
-		byID: make(map[connectionID]*path), half: make([]*path, limits.halfOpen), ofHost: make(map[netip.Prefix]int),
+		byID: make(map[record.ID]*path), half: make([]*path, limits.halfOpen), ofHost: make(map[netip.Prefix]int),
 		hellos: allowance{rate: float64(limits.hellos), burst: float64(limits.hellos)},
 	}
 }
@@ -114,8 +116,8 @@ func (m *mux) deliver(b []byte, from netip.AddrPort) {
 // route finds the path for a datagram. Where it begins a handshake it makes one,
 // and gives the oldest that has to go for it.
 func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, begins bool) {
-	id, hasID := connectionIDOf(b)
-	kind, epoch, ok := epochOf(b)
+	id, hasID := record.IDOf(b)
+	kind, epoch, ok := record.First(b)
 	if !ok {
 		return nil, nil, false
 	}
@@ -126,11 +128,11 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, begins bool)
 		return nil, nil, false
 	case hasID:
 		p = m.byID[id]
-	case pending != nil && (session == nil || epoch == 0 || kind == recordHandshake || pending.finished.Load()):
+	case pending != nil && (session == nil || epoch == 0 || kind == record.Handshake || pending.finished.Load()):
 		p = pending
-	case session != nil && !isClientHello(b):
+	case session != nil && !record.IsClientHello(b):
 		p = session
-	case !isClientHello(b), !m.hellos.take(time.Now()):
+	case !record.IsClientHello(b), !m.hellos.take(time.Now()):
 		return nil, nil, false
 	default:
 		p, evict = m.open(from)
@@ -146,12 +148,12 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, begins bool)
 func (p *path) wants(b []byte) bool {
 	switch {
 	case p.settled && p.confirmed.Load():
-		return fits(b, p.hasID, nothing)
+		return record.Fits(b, p.hasID, record.Nothing)
 	case p.settled: // the last flight again, whose answer was lost
-		return fits(b, p.hasID, flight)
+		return record.Fits(b, p.hasID, record.LastFlight)
 	}
 	p.taken += len(b)
-	return p.taken <= maxHandshake && fits(b, p.hasID, anyFlight)
+	return p.taken <= maxHandshake && record.Fits(b, p.hasID, record.AnyFlight)
 }
 
 // open makes a path for an address. Under the mutex.
@@ -218,7 +220,7 @@ func (m *mux) release(p *path) {
 }
 
 // identify routes an id to a path, instead of the one that it had before.
-func (m *mux) identify(p *path, id connectionID) {
+func (m *mux) identify(p *path, id record.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if p.hasID {

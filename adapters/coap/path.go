@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pion/transport/v5/deadline"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
 const (
@@ -51,7 +53,7 @@ type path struct {
 
 	// Owned by the mux, under its mutex.
 	from    netip.AddrPort // where the handshake comes from
-	id      connectionID
+	id      record.ID
 	hasID   bool
 	settled bool // the handshake is through
 	half    int  // place among the half-open ones; -1 when it is none of them
@@ -86,13 +88,13 @@ func (p *path) WriteTo(b []byte, to net.Addr) (int, error) {
 	if !ok {
 		return 0, &net.AddrError{Err: "not an address of this listener", Addr: to.String()}
 	}
-	if !p.answered.Load() && isServerHello(b) {
+	if !p.answered.Load() && record.IsServerHello(b) {
 		p.answered.Store(true)
 		if !p.mux.proven(p) {
 			return 0, errCrowded
 		}
 	}
-	if kind, epoch, ok := epochOf(b); ok && (kind == recordChange || epoch > 0) && !p.finished.Load() {
+	if kind, epoch, ok := record.First(b); ok && (kind == record.Change || epoch > 0) && !p.finished.Load() {
 		p.finished.Store(true)
 	}
 	// What the kernel has no room or no route for is lost, as in a network: an

@@ -16,6 +16,7 @@ import (
 	"github.com/pion/dtls/v3"
 	"github.com/pion/sctp"
 
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 )
 
@@ -112,7 +113,7 @@ type socket struct {
 // generator is one that only takes the other's.
 func (s *socket) ReadFrom(b []byte) (int, net.Addr, error) {
 	n, err := s.Read(b)
-	for lost(err) || err == nil && s.settled.Load() && !encrypted(b[:n], false) {
+	for lost(err) || err == nil && s.settled.Load() && !record.Fits(b[:n], false, record.Nothing) {
 		n, err = s.Read(b)
 	}
 	if err == nil && s.answers.Load() < 2 {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/pion/dtls/v3"
 	"github.com/pion/sctp"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
 const (
@@ -267,8 +269,8 @@ func (l *Listener) handshake(ctx context.Context, p *path) (*Peer, error) {
 			return err
 		}),
 		dtls.WithConnectionIDGenerator(func() []byte {
-			id := dtls.RandomCIDGenerator(idSize)()
-			p.mux.identify(p, connectionID(id))
+			id := dtls.RandomCIDGenerator(record.IDSize)()
+			p.mux.identify(p, record.ID(id))
 			return id
 		}),
 	)

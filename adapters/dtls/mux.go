@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
 // mux shares one UDP socket among the connections of a listener. What is known
@@ -24,7 +26,7 @@ type mux struct {
 
 	mu     sync.Mutex // guards what follows
 	byAddr map[netip.AddrPort]*path
-	byID   map[connectionID]*path
+	byID   map[record.ID]*path
 	// half are the paths that have not returned a cookie, oldest first from next
 	// on: a ring, in which a free place is nil.
 	half   []*path
@@ -39,7 +41,7 @@ func newMux(socket *net.UDPConn, limits ListenLimits, begin func(*path)) *mux {
 	return &mux{
 		socket: socket, limits: limits, begin: begin,
 		buffers: sync.Pool{New: func() any { return new(datagram) }},
-		byAddr:  make(map[netip.AddrPort]*path), byID: make(map[connectionID]*path),
+		byAddr:  make(map[netip.AddrPort]*path), byID: make(map[record.ID]*path),
 		half: make([]*path, limits.HalfOpen), ofHost: make(map[netip.Prefix]int),
 	}
 }
@@ -111,7 +113,7 @@ func (m *mux) deliver(d *datagram, from netip.AddrPort) {
 // route finds the path for a datagram. Where it begins a handshake it makes one,
 // and gives the oldest that has to go for it.
 func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, fresh bool) {
-	id, isID := connectionIDOf(b)
+	id, isID := record.IDOf(b)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -128,7 +130,7 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, fresh bool) 
 	case p != nil || isID:
 		return p, nil, false
 	}
-	if !isClientHello(b) {
+	if !record.IsClientHello(b) {
 		return nil, nil, false
 	}
 	p = newPath(m, from)
@@ -146,10 +148,10 @@ func (m *mux) route(b []byte, from netip.AddrPort) (p, evict *path, fresh bool) 
 // wants tells whether the path has any use for a datagram. Under the mutex.
 func (p *path) wants(b []byte) bool {
 	if p.settled {
-		return encrypted(b, p.hasID)
+		return record.Fits(b, p.hasID, record.Nothing)
 	}
 	p.taken += len(b)
-	return p.taken <= maxHandshake && ofHandshake(b, p.hasID)
+	return p.taken <= maxHandshake && record.Fits(b, p.hasID, record.AnyFlight)
 }
 
 // proven takes a path off the half-open ones: its peer is where it says it is.
@@ -203,7 +205,7 @@ func (m *mux) release(p *path) {
 }
 
 // identify routes an id to a path, instead of the one that it had before.
-func (m *mux) identify(p *path, id connectionID) {
+func (m *mux) identify(p *path, id record.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if p.hasID {

@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
-func record(kind, epoch byte, body ...byte) []byte {
+func rec(kind, epoch byte, body ...byte) []byte {
 	return append([]byte{kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1, 0, byte(len(body))}, body...)
 }
 
 func withID(epoch byte, body ...byte) []byte {
-	b := append([]byte{recordCID, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1}, make([]byte, idSize)...)
+	b := append([]byte{record.CID, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 1}, make([]byte, record.IDSize)...)
 	return append(append(b, 0, byte(len(body))), body...)
 }
 
@@ -23,9 +25,9 @@ func withID(epoch byte, body ...byte) []byte {
 // id.
 func TestWants(t *testing.T) {
 	both := func(a, b []byte) []byte { return append(bytes.Clone(a), b...) }
-	handshake, data := record(recordHandshake, 0, 1), record(recordData, 0, 1)
+	handshake, data := rec(record.Handshake, 0, 1), rec(record.Data, 0, 1)
 	// Two records to whoever gave no id; one to whoever expects an id in it.
-	differs := append([]byte{recordCID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 8, 0, 8, 0, 0, 0, 0, 0, 0, 0, byte(len(data))}, data...)
+	differs := append([]byte{record.CID, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 9, 8, 0, 8, 0, 0, 0, 0, 0, 0, 0, byte(len(data))}, data...)
 	for _, c := range []struct {
 		name                 string
 		b                    []byte
@@ -33,13 +35,13 @@ func TestWants(t *testing.T) {
 		standing, standingID bool
 	}{
 		{"handshake", handshake, true, true, false, false},
-		{"a flight", both(both(handshake, record(recordChange, 0, 1)), record(recordHandshake, 1, 1)), true, true, false, false},
-		{"a flight with an id", both(both(handshake, record(recordChange, 0, 1)), withID(1, 1)), false, true, false, false},
-		{"alert", record(recordAlert, 0, 2, 40), true, true, false, false},
+		{"a flight", both(both(handshake, rec(record.Change, 0, 1)), rec(record.Handshake, 1, 1)), true, true, false, false},
+		{"a flight with an id", both(both(handshake, rec(record.Change, 0, 1)), withID(1, 1)), false, true, false, false},
+		{"alert", rec(record.Alert, 0, 2, 40), true, true, false, false},
 		{"data", data, false, false, false, false},
 		{"data behind a handshake", both(handshake, data), false, false, false, false},
-		{"unknown", record(99, 0, 1), false, false, false, false},
-		{"encrypted", record(recordData, 1, 1), true, true, true, true},
+		{"unknown", rec(99, 0, 1), false, false, false, false},
+		{"encrypted", rec(record.Data, 1, 1), true, true, true, true},
 		{"encrypted with an id", withID(1, 1), false, true, false, true},
 		{"an id in clear", withID(0, 1), false, false, false, false},
 		{"data behind an id", both(withID(1, 1), data), false, false, false, false},
@@ -60,10 +62,10 @@ func TestOneHandshakeIsBounded(t *testing.T) {
 	require.NoError(t, err)
 	m := newMux(nil, limits, nil)
 	from := netip.MustParseAddrPort("10.0.0.1:5684")
-	hello := record(recordHandshake, 0, helloClient, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+	hello := rec(record.Handshake, 0, record.HelloClient, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 	p, _, fresh := m.route(hello, from)
 	require.True(t, fresh)
-	piece := append([]byte{recordHandshake, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0xe8}, make([]byte, 1000)...)
+	piece := append([]byte{record.Handshake, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 1, 3, 0xe8}, make([]byte, 1000)...)
 	taken := len(hello)
 	for range 1000 {
 		if to, _, _ := m.route(piece, from); to == p {
@@ -74,7 +76,7 @@ func TestOneHandshakeIsBounded(t *testing.T) {
 	require.Greater(t, taken, maxHandshake-len(piece))
 	m.settle(p) // what a connection takes has no end
 	for range 1000 {
-		to, _, _ := m.route(record(recordData, 1, 1), from)
+		to, _, _ := m.route(rec(record.Data, 1, 1), from)
 		require.Same(t, p, to)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pion/transport/v5/deadline"
+
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 )
 
 const (
@@ -47,7 +49,7 @@ type path struct {
 
 	// Owned by the mux, under its mutex.
 	from    netip.AddrPort // where the handshake comes from
-	id      connectionID
+	id      record.ID
 	hasID   bool
 	settled bool // its connection stands
 	taken   int  // bytes until it did
@@ -61,8 +63,6 @@ type datagram struct {
 	n    int
 	from *address
 }
-
-type connectionID [idSize]byte
 
 func newPath(m *mux, from netip.AddrPort) *path {
 	return &path{mux: m, in: make(chan *datagram, pathQueue), closed: make(chan struct{}), read: deadline.New(), from: from, half: -1}
@@ -88,7 +88,7 @@ func (p *path) WriteTo(b []byte, to net.Addr) (int, error) {
 	if !ok {
 		return 0, &net.AddrError{Err: "not an address of this listener", Addr: to.String()}
 	}
-	if !p.answered.Load() && isServerHello(b) {
+	if !p.answered.Load() && record.IsServerHello(b) {
 		p.answered.Store(true)
 		if !p.mux.proven(p) {
 			return 0, errCrowded

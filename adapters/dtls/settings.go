@@ -17,7 +17,6 @@ const (
 	// replayWindow is how many records back one may come late (RFC 6347,
 	// 4.1.2.6). 64, the default, is less than a burst that a network reorders.
 	replayWindow = 4096
-	idSize       = 8 // bytes of a connection id
 
 	sctpMTU       = 1191    // bytes of an SCTP packet: with DTLS and UDP below 1280, IPv6's least
 	receiveBuffer = 1 << 20 // bytes in reassembly for one association; a multiple of MaxFrame, or it deadlocks

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/fieldseal/fieldseal/adapters/dtls/record"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 )
 
@@ -137,8 +138,8 @@ func FuzzDatagram(f *testing.F) {
 	f.Add([]byte{22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 12, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0})
 	f.Add([]byte{25, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 0, 3, 9, 9, 9})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, isID := connectionIDOf(b)
-		if isClientHello(b) && (isID || isServerHello(b)) {
+		_, isID := record.IDOf(b)
+		if record.IsClientHello(b) && (isID || record.IsServerHello(b)) {
 			t.Fatal("two things at once")
 		}
 	})
