@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,135 +23,57 @@ import (
 
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/impair/authority"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what has to happen. Nothing waits that
-// long unless it fails.
-const patience = 15 * time.Second
+const patience = sinktest.Patience
 
-// recorder is a Sink that keeps everything, and checks the contract of Sink.
+// recorder keeps what a machine gives, and fails its test where that is against the
+// contract of Sink.
 type recorder struct {
-	t testing.TB
-
-	mu        sync.Mutex
-	changed   chan struct{} // closed and renewed at each call
-	busy      bool
-	closed    bool // after Detach or Run: no call may come
-	described int
-	links     []point.Link
-	samples   []point.Sample
-	full      bool // Take blocks
+	*sinktest.Recorder
+	t    testing.TB
+	full atomic.Bool // Take blocks
 }
 
-func newRecorder(t testing.TB) *recorder { return &recorder{t: t, changed: make(chan struct{})} }
-
-// call brackets each call of the sink. It is not under the lock that calls would
-// overlap, if they did.
-func (r *recorder) call(f func()) {
-	r.mu.Lock()
-	assert.False(r.t, r.busy, "calls overlap")
-	assert.False(r.t, r.closed, "a call after the last")
-	r.busy = true
-	r.mu.Unlock()
-	f()
-	r.mu.Lock()
-	r.busy = false
-	close(r.changed)
-	r.changed = make(chan struct{})
-	r.mu.Unlock()
-}
-
-func (r *recorder) Take(ctx context.Context, samples []point.Sample) (err error) {
-	r.call(func() {
-		r.mu.Lock()
-		full := r.full
-		r.mu.Unlock()
-		if full {
-			<-ctx.Done()
-			err = ctx.Err()
-			return
+func newRecorder(t testing.TB) *recorder {
+	r := &recorder{Recorder: sinktest.New(), t: t}
+	r.Gate = func(ctx context.Context) error {
+		if !r.full.Load() {
+			return nil
 		}
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		assert.NotEmpty(r.t, r.links, "a sample before the link")
-		assert.Positive(r.t, r.described, "a sample before its description")
-		for _, s := range samples {
-			assert.Equal(r.t, s.Quality.IsBad(), s.Value.Kind() == point.None)
-			assert.NotZero(r.t, s.Time)
-			s.Value = s.Value.Clone()
-			r.samples = append(r.samples, s)
-		}
-	})
-	return err
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	t.Cleanup(func() { r.Look(func() { assert.Empty(t, r.Breaches) }) })
+	return r
 }
 
-func (r *recorder) Link(l point.Link) {
-	r.call(func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		assert.Equal(r.t, l.State == point.LinkUp, l.Err == "", "%+v", l)
-		r.links = append(r.links, l)
-	})
-}
-
-func (r *recorder) Describe(uint32, point.Meta) {
-	r.call(func() {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.described++
-	})
-}
-
-func (r *recorder) set(f func()) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f()
-}
-
-// until waits until the condition, which is asked under the lock after each
-// call, holds.
 func (r *recorder) until(what string, holds func() bool) {
 	r.t.Helper()
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	for {
-		r.mu.Lock()
-		ok, changed := holds(), r.changed
-		r.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-changed:
-		case <-late.C:
-			require.FailNow(r.t, "waited too long for: "+what)
-		}
-	}
+	r.Until(r.t, what, holds)
 }
 
 // payloads gives what was taken of a point.
 func (r *recorder) payloads(index uint32) (out []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range r.samples {
-		if s.Point == index && !s.Quality.IsBad() {
-			out = append(out, string(s.Value.Data()))
+	r.Look(func() {
+		for _, s := range r.Of(index, 0) {
+			if !s.Quality.IsBad() {
+				out = append(out, string(s.Value.Data()))
+			}
 		}
-	}
+	})
 	return out
 }
 
-func (r *recorder) link() point.Link {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.links[len(r.links)-1]
+func (r *recorder) link() (l point.Link) {
+	r.Look(func() { l = r.Last() })
+	return l
 }
 
-func (r *recorder) up() bool {
-	return len(r.links) > 0 && r.links[len(r.links)-1].State == point.LinkUp
-}
+func (r *recorder) up() bool { return len(r.Links) > 0 && r.Last().State == point.LinkUp }
 
 const theKey = "0123456789abcdef" // 16 bytes
 
@@ -210,7 +133,7 @@ func newSite(t testing.TB, change func(*site), machines ...*Machine) *site {
 			assert.Fail(t, "Run does not return")
 		}
 		for _, r := range s.sinks {
-			r.set(func() { r.closed = true })
+			r.Close()
 		}
 	})
 	t.Cleanup(s.stop)

@@ -38,8 +38,8 @@ func TestSamplesOfEveryKindOfDevice(t *testing.T) {
 		assert.Equal(t, codes.Changed, d.ask(codes.PUT, "/a/long", []byte("put")).Code)
 		assert.Equal(t, []string{name}, r.payloads(0))
 		assert.Equal(t, []string{"put"}, r.payloads(1))
-		r.set(func() {
-			at := time.Unix(0, r.samples[0].Time)
+		r.Look(func() {
+			at := time.Unix(0, r.Samples[0].Time)
 			assert.WithinRange(t, at, before, time.Now())
 		})
 	}
@@ -107,10 +107,10 @@ func TestDownWhenSilent(t *testing.T) {
 	r := s.sinks["keyed"]
 	d := s.connect(byKey("keyed", theKey)...)
 	require.Equal(t, codes.Changed, d.post("/vibration", cipher(1)))
-	r.until("down", func() bool { return len(r.links) == 3 && !r.up() && len(r.samples) == 3 })
+	r.until("down", func() bool { return len(r.Links) == 3 && !r.up() && len(r.Samples) == 3 })
 	assert.Equal(t, "the device is silent", r.link().Err)
-	r.set(func() {
-		for _, bad := range r.samples[1:] {
+	r.Look(func() {
+		for _, bad := range r.Samples[1:] {
 			assert.Equal(t, point.BadNoCommunication, bad.Quality)
 		}
 	})
@@ -126,11 +126,11 @@ func TestDownWhenTheDeviceLeaves(t *testing.T) {
 	s := newSite(t, nil, m)
 	r := s.sinks["keyed"]
 	first := s.connect(byKey("keyed", theKey)...)
-	r.until("the first", func() bool { return len(r.links) == 2 })
+	r.until("the first", func() bool { return len(r.Links) == 2 })
 	second := s.connect(byKey("keyed", theKey)...)
-	r.until("both", func() bool { return len(r.links) == 3 })
+	r.until("both", func() bool { return len(r.Links) == 3 })
 	require.NoError(t, second.Close())
-	r.until("the first one again", func() bool { return len(r.links) == 4 })
+	r.until("the first one again", func() bool { return len(r.Links) == 4 })
 	assert.Equal(t, first.LocalAddr().String(), r.link().Peer)
 	require.NoError(t, first.Close())
 	r.until("down", func() bool { return !r.up() })
@@ -139,11 +139,11 @@ func TestDownWhenTheDeviceLeaves(t *testing.T) {
 	third := s.connect(byKey("keyed", theKey)...)
 	require.Equal(t, codes.Changed, third.post("/vibration", "x"))
 	require.NoError(t, third.Close())
-	r.until("bad samples", func() bool { return len(r.samples) == 3 })
-	r.set(func() {
-		assert.Equal(t, point.Good, r.samples[0].Quality)
-		assert.Equal(t, point.BadNoCommunication, r.samples[1].Quality)
-		assert.GreaterOrEqual(t, r.samples[1].Time-r.samples[0].Time, m.Silence.Nanoseconds())
+	r.until("bad samples", func() bool { return len(r.Samples) == 3 })
+	r.Look(func() {
+		assert.Equal(t, point.Good, r.Samples[0].Quality)
+		assert.Equal(t, point.BadNoCommunication, r.Samples[1].Quality)
+		assert.GreaterOrEqual(t, r.Samples[1].Time-r.Samples[0].Time, m.Silence.Nanoseconds())
 	})
 }
 
@@ -164,7 +164,7 @@ func TestFewSessions(t *testing.T) {
 		assert.Error(t, err, "a session that had to go goes on")
 	}
 	assert.Equal(t, codes.Changed, all[3].post("/vibration", "still here"))
-	r.set(func() { assert.True(t, r.up()) })
+	r.Look(func() { assert.True(t, r.up()) })
 }
 
 // TestBackFromTheSamePort is about a device that was switched off: it knows
@@ -203,7 +203,7 @@ func TestMachinesComeAndGo(t *testing.T) {
 	one, two := s.connect(byKey("one", theKey)...), s.connect(byKey("two", theKey)...)
 	require.Equal(t, codes.Changed, one.post("/vibration", "one"))
 	require.NoError(t, s.Detach("one"))
-	s.sinks["one"].set(func() { s.sinks["one"].closed = true })
+	s.sinks["one"].Close()
 	_, err := one.Read(make([]byte, 100))
 	require.Error(t, err, "the session of a machine that is gone goes on")
 	_, err = s.dial(byKey("one", theKey)...)
@@ -228,7 +228,7 @@ func TestPortInUse(t *testing.T) {
 	require.NoError(t, err)
 	r := newRecorder(t)
 	s := newSiteAt(t, taken.LocalAddr().String(), r)
-	r.until("why", func() bool { return len(r.links) == 2 })
+	r.until("why", func() bool { return len(r.Links) == 2 })
 	assert.Equal(t, "cannot listen at "+taken.LocalAddr().String()+": address already in use", r.link().Err)
 	require.NoError(t, taken.Close())
 	s.address = s.listens()
@@ -245,17 +245,17 @@ func TestFullOutbox(t *testing.T) {
 	r := s.sinks["keyed"]
 	d := s.connect(byKey("keyed", theKey)...)
 	require.Equal(t, codes.Changed, d.post("/vibration", "before"))
-	r.set(func() { r.full = true })
+	r.full.Store(true)
 	m := d.ask(codes.POST, "/vibration", []byte("too much"))
 	assert.Equal(t, codes.ServiceUnavailable, m.Code)
 	assert.Equal(t, uint32(fullAge), number(t, m, 14))
-	r.set(func() { r.full = false })
+	r.full.Store(false)
 	require.Equal(t, codes.Changed, d.post("/vibration", "after"))
 	assert.Equal(t, []string{"before", "after"}, r.payloads(0))
 	assert.Equal(t, uint64(1), s.stats("keyed").Full)
 
 	// A source ends, and a machine goes, while the outbox is full.
-	r.set(func() { r.full = true })
+	r.full.Store(true)
 	_, err := d.Write(encode(t, 0, 9000, codes.POST, "/vibration", []byte("never")))
 	require.NoError(t, err)
 	r.until("the sink is busy", func() bool { return true })

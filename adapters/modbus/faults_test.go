@@ -26,29 +26,29 @@ func TestIllegalRegisterIsLeftOut(t *testing.T) {
 	const bad = 17
 	rec := r.attach("press-1", m)
 	r.run()
-	rec.until(t, "the refused point", func() bool { return len(rec.of(base+bad, 0)) > 0 })
-	mark := rec.mark()
-	rec.until(t, "five more polls of all others", func() bool {
+	rec.Until(t, "the refused point", func() bool { return len(rec.Of(base+bad, 0)) > 0 })
+	mark := rec.Mark()
+	rec.Until(t, "five more polls of all others", func() bool {
 		for i := range uint32(len(m.Points)) {
-			if i != base+bad && i != torqueLog && rec.good(i, mark) < 5 {
+			if i != base+bad && i != torqueLog && rec.Good(i, mark) < 5 {
 				return false
 			}
 		}
 		return true
 	})
-	rec.mu.Lock()
-	assert.Equal(t, point.BadConfigurationError, rec.of(base+bad, 0)[0].Quality)
-	assert.Contains(t, rec.metas[base+bad].Status, "exception 2")
-	assert.Contains(t, rec.metas[base+bad].Status, "holding/1017")
-	rec.mu.Unlock()
+	rec.Look(func() {
+		assert.Equal(t, point.BadConfigurationError, rec.Of(base+bad, 0)[0].Quality)
+		assert.Contains(t, rec.Metas[base+bad].Status, "exception 2")
+		assert.Contains(t, rec.Metas[base+bad].Status, "holding/1017")
+	})
 	assert.Equal(t, uint64(1), r.source.Stats().Machines[0].Refused)
 
 	r.sim.Mend("press-1")
-	rec.until(t, "the point after its retry", func() bool { return rec.good(base+bad, mark) > 2 })
-	rec.mu.Lock()
-	assert.Empty(t, rec.metas[base+bad].Status)
-	assert.Empty(t, rec.breaches)
-	rec.mu.Unlock()
+	rec.Until(t, "the point after its retry", func() bool { return rec.Good(base+bad, mark) > 2 })
+	rec.Look(func() {
+		assert.Empty(t, rec.Metas[base+bad].Status)
+		assert.Empty(t, rec.Breaches)
+	})
 	assert.Zero(t, r.source.Stats().Machines[0].Refused)
 }
 
@@ -70,10 +70,10 @@ func TestBorderIsKept(t *testing.T) {
 	r.sim.Border("press-1", 1033)
 	rec := r.attach("press-1", load(100))
 	r.run()
-	rec.until(t, "three polls", func() bool { return rec.good(0, 0) > 3 && rec.good(99, 0) > 3 })
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	for _, s := range rec.samples {
+	rec.Until(t, "three polls", func() bool { return rec.Good(0, 0) > 3 && rec.Good(99, 0) > 3 })
+	rec.Lock()
+	defer rec.Unlock()
+	for _, s := range rec.Samples {
 		assert.True(t, s.Quality.IsGood())
 	}
 	assert.Zero(t, r.source.Stats().Machines[0].Refused)
@@ -89,7 +89,7 @@ func TestRefusedGap(t *testing.T) {
 	require.Len(t, m.Requests(), 1)
 	rec := r.attach("press-1", m)
 	r.run()
-	rec.until(t, "three polls", func() bool { return rec.good(0, 0) > 3 && rec.good(1, 0) > 3 })
+	rec.Until(t, "three polls", func() bool { return rec.Good(0, 0) > 3 && rec.Good(1, 0) > 3 })
 	assert.Equal(t, uint64(1), r.source.Stats().Machines[0].Exceptions)
 }
 
@@ -100,11 +100,11 @@ func TestEverythingRefused(t *testing.T) {
 	r.sim.Exception("press-1", 1000, 1249, 2)
 	rec := r.attach("press-1", load(300))
 	r.run()
-	rec.until(t, "the last points", func() bool { return r.source.Stats().Machines[0].Refused == 250 && rec.good(299, 0) > 5 })
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
+	rec.Until(t, "the last points", func() bool { return r.source.Stats().Machines[0].Refused == 250 && rec.Good(299, 0) > 5 })
+	rec.Lock()
+	defer rec.Unlock()
 	for i := range uint32(250) {
-		assert.Contains(t, rec.metas[i].Status, "exception 2")
+		assert.Contains(t, rec.Metas[i].Status, "exception 2")
 	}
 }
 
@@ -112,10 +112,10 @@ func TestManyPoints(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{Load: 2500})
 	rec := r.attach("press-1", load(2500))
 	r.run()
-	rec.until(t, "two polls", func() bool { return rec.good(2499, 0) > 1 })
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	assert.Equal(t, []int{1000, 1000, 500}, rec.takes[:3])
+	rec.Until(t, "two polls", func() bool { return rec.Good(2499, 0) > 1 })
+	rec.Lock()
+	defer rec.Unlock()
+	assert.Equal(t, []int{1000, 1000, 500}, rec.Takes[:3])
 }
 
 func TestOverrunsAreSkippedAndCounted(t *testing.T) {
@@ -123,7 +123,7 @@ func TestOverrunsAreSkippedAndCounted(t *testing.T) {
 	r.sim.Delay("press-1", 70*time.Millisecond)
 	rec := r.attach("press-1", load(1))
 	r.run()
-	rec.until(t, "five polls", func() bool { return rec.good(0, 0) >= 5 })
+	rec.Until(t, "five polls", func() bool { return rec.Good(0, 0) >= 5 })
 	stats := r.source.Stats().Machines[0]
 	assert.GreaterOrEqual(t, stats.Overruns, uint64(2*4), "of 20 ms, with answers after 70 ms, at least every third tick is skipped")
 	assert.LessOrEqual(t, stats.Requests, uint64(7))
@@ -139,13 +139,13 @@ func TestOtherExceptionsAreTriedAgain(t *testing.T) {
 		r.sim.Exception("press-1", 120, 120, code)
 		rec := r.attach("press-1", press(1))
 		r.run()
-		rec.until(t, "the exception", func() bool { return len(rec.of(state, 0)) > 0 })
-		assert.Equal(t, quality, rec.of(state, 0)[0].Quality, "%d", code)
+		rec.Until(t, "the exception", func() bool { return len(rec.Of(state, 0)) > 0 })
+		rec.Look(func() { assert.Equal(t, quality, rec.Of(state, 0)[0].Quality, "%d", code) })
 		if code < 10 {
-			rec.until(t, "the others", func() bool { return rec.good(counter, 0) > 3 && rec.good(pumpOn, 0) > 3 })
+			rec.Until(t, "the others", func() bool { return rec.Good(counter, 0) > 3 && rec.Good(pumpOn, 0) > 3 })
 		}
 		r.sim.Mend("press-1")
-		rec.until(t, "the point", func() bool { return rec.good(state, 0) > 0 })
+		rec.Until(t, "the point", func() bool { return rec.Good(state, 0) > 0 })
 		assert.Zero(t, r.source.Stats().Reconnects, "an exception is no reason to reconnect: %d", code)
 		r.stop()
 	}
@@ -155,11 +155,11 @@ func TestHalfFrame(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{})
 	rec := r.attach("press-1", press(1))
 	r.run()
-	rec.until(t, "a poll", func() bool { return rec.good(counter, 0) > 1 })
+	rec.Until(t, "a poll", func() bool { return rec.Good(counter, 0) > 1 })
 	r.sim.HalfFrame()
-	rec.until(t, "a second connection", func() bool { return len(rec.links) > 1 && rec.link().State == point.LinkUp })
-	mark := rec.mark()
-	rec.until(t, "more", func() bool { return rec.good(counter, mark) > 3 && rec.good(torqueLog, mark) == 1 })
+	rec.Until(t, "a second connection", func() bool { return len(rec.Links) > 1 && rec.Last().State == point.LinkUp })
+	mark := rec.Mark()
+	rec.Until(t, "more", func() bool { return rec.Good(counter, mark) > 3 && rec.Good(torqueLog, mark) == 1 })
 	assert.Equal(t, uint64(1), r.source.Stats().Reconnects)
 }
 
@@ -167,29 +167,30 @@ func TestServerRestart(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{})
 	rec := r.attach("press-1", press(1))
 	r.run()
-	rec.until(t, "a poll", func() bool { return rec.good(counter, 0) > 1 })
+	rec.Until(t, "a poll", func() bool { return rec.Good(counter, 0) > 1 })
 	r.sim.Stop()
-	rec.until(t, "down", func() bool { return rec.link().State == point.LinkDown })
-	mark := rec.mark()
-	rec.until(t, "the bad samples", func() bool { return len(rec.samples) >= 8 && rec.samples[len(rec.samples)-1].Quality.IsBad() })
-	rec.mu.Lock()
-	n := len(rec.samples)
-	for i := range uint32(8) {
-		last := rec.of(i, 0)
-		assert.Equal(t, point.BadNotConnected, last[len(last)-1].Quality)
-	}
-	assert.Contains(t, rec.link().Err, "connection refused")
-	rec.mu.Unlock()
+	rec.Until(t, "down", func() bool { return rec.Last().State == point.LinkDown })
+	mark := rec.Mark()
+	rec.Until(t, "the bad samples", func() bool { return len(rec.Samples) >= 8 && rec.Samples[len(rec.Samples)-1].Quality.IsBad() })
+	var n int
+	rec.Look(func() {
+		n = len(rec.Samples)
+		for i := range uint32(8) {
+			last := rec.Of(i, 0)
+			assert.Equal(t, point.BadNotConnected, last[len(last)-1].Quality)
+		}
+		assert.Contains(t, rec.Last().Err, "connection refused")
+	})
 
 	require.NoError(t, r.sim.Start())
-	rec.until(t, "up", func() bool {
-		return rec.link().State == point.LinkUp && rec.good(torqueLog, n) > 0 && rec.good(counter, n) > 2
+	rec.Until(t, "up", func() bool {
+		return rec.Last().State == point.LinkUp && rec.Good(torqueLog, n) > 0 && rec.Good(counter, n) > 2
 	})
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
+	rec.Lock()
+	defer rec.Unlock()
 	assert.LessOrEqual(t, mark, n)
 	bad := 0
-	for _, s := range rec.samples {
+	for _, s := range rec.Samples {
 		if s.Quality.IsBad() {
 			bad++
 		}
@@ -202,12 +203,12 @@ func TestDeviceAbsentAtStart(t *testing.T) {
 	r.sim.Stop()
 	rec := r.attach("press-1", press(1))
 	r.run()
-	rec.until(t, "down", func() bool { return rec.link().State == point.LinkDown && len(rec.samples) == 8 })
+	rec.Until(t, "down", func() bool { return rec.Last().State == point.LinkDown && len(rec.Samples) == 8 })
 	late := r.attach("late", press(1))
-	late.until(t, "down", func() bool { return late.link().State == point.LinkDown && len(late.samples) == 8 })
+	late.Until(t, "down", func() bool { return late.Last().State == point.LinkDown && len(late.Samples) == 8 })
 	require.NoError(t, r.sim.Start())
-	rec.until(t, "values", func() bool { return rec.good(counter, 0) > 2 })
-	late.until(t, "values", func() bool { return late.good(counter, 0) > 2 })
+	rec.Until(t, "values", func() bool { return rec.Good(counter, 0) > 2 })
+	late.Until(t, "values", func() bool { return late.Good(counter, 0) > 2 })
 }
 
 func TestDeadUnitLeavesTheOthersAlone(t *testing.T) {
@@ -216,19 +217,21 @@ func TestDeadUnitLeavesTheOthersAlone(t *testing.T) {
 	r.sim.Dead("press-1")
 	dead, live := r.attach("press-1", press(1)), r.attach("press-2", press(2))
 	r.run()
-	dead.until(t, "down", func() bool { return dead.link().State == point.LinkDown && len(dead.samples) == 8 })
-	assert.Equal(t, point.BadTimeout, dead.samples[0].Quality)
-	assert.Contains(t, dead.link().Err, "unit 1 does not answer")
-	live.until(t, "values", func() bool { return live.good(counter, 0) > 20 })
-	live.mu.Lock()
-	for _, l := range live.links {
-		assert.Equal(t, point.LinkUp, l.State)
-	}
-	for _, s := range live.samples {
-		assert.True(t, s.Quality.IsGood())
-	}
-	assert.Len(t, live.of(torqueLog, 0), 1, "a connection given up for another unit's sake is no reason to read anew")
-	live.mu.Unlock()
+	dead.Until(t, "down", func() bool { return dead.Last().State == point.LinkDown && len(dead.Samples) == 8 })
+	dead.Look(func() {
+		assert.Equal(t, point.BadTimeout, dead.Samples[0].Quality)
+		assert.Contains(t, dead.Last().Err, "unit 1 does not answer")
+	})
+	live.Until(t, "values", func() bool { return live.Good(counter, 0) > 20 })
+	live.Look(func() {
+		for _, l := range live.Links {
+			assert.Equal(t, point.LinkUp, l.State)
+		}
+		for _, s := range live.Samples {
+			assert.True(t, s.Quality.IsGood())
+		}
+		assert.Len(t, live.Of(torqueLog, 0), 1, "a connection given up for another unit's sake is no reason to read anew")
+	})
 	r.sim.Mend("press-1")
-	dead.until(t, "values", func() bool { return dead.good(counter, 0) > 2 })
+	dead.Until(t, "values", func() bool { return dead.Good(counter, 0) > 2 })
 }

@@ -48,13 +48,13 @@ func anythingGoesWrong(t *testing.T, seed uint64) {
 			r.line.LateToSame(name)
 		}
 		rec := r.rec[name]
-		mark := rec.mark()
-		rec.until(t, "values", func() bool { return rec.good(7, mark) > 0 })
+		mark := rec.Mark()
+		rec.Until(t, "values", func() bool { return rec.Good(7, mark) > 0 })
 	}
 	for name, rec := range r.rec {
-		mark := rec.mark()
-		rec.until(t, "values of "+name, func() bool {
-			return rec.good(0, mark) > 1 && rec.good(7, mark) > 1 && rec.link().State == point.LinkUp
+		mark := rec.Mark()
+		rec.Until(t, "values of "+name, func() bool {
+			return rec.Good(0, mark) > 1 && rec.Good(7, mark) > 1 && rec.Last().State == point.LinkUp
 		})
 	}
 }
@@ -76,12 +76,12 @@ func TestLineAtItsSpeed(t *testing.T) {
 	require.Empty(t, modbus.CheckLine(modbus.Spec{URL: r.line.URL(), Baud: 19200}, machines))
 	r.run()
 	last := r.rec["hotrunner-40"]
-	last.until(t, "four polls", func() bool { return last.good(7, 0) >= 4 })
+	last.Until(t, "four polls", func() bool { return last.Good(7, 0) >= 4 })
 	for _, m := range r.source.Stats().Machines {
 		assert.Zero(t, m.Faults, m.Machine)
 	}
-	last.mu.Lock()
-	defer last.mu.Unlock()
-	all := last.of(7, 0)
+	last.Lock()
+	defer last.Unlock()
+	all := last.Of(7, 0)
 	t.Logf("the 39th machine of a cycle of 1 s was read %v after the last time", time.Duration(all[3].Time-all[2].Time).Round(time.Millisecond))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/modbus"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // hotrunner maps a machine of the simulated line, as the example's template does.
@@ -31,7 +32,7 @@ type lineRig struct {
 	t      *testing.T
 	line   *sim.RTULine
 	source *modbus.Source
-	rec    map[string]*recorder
+	rec    map[string]*sinktest.Recorder
 	stop   func()
 }
 
@@ -43,12 +44,12 @@ func newLine(t *testing.T, o sim.RTUOptions, timeout time.Duration) *lineRig {
 	s, err := modbus.New(modbus.Spec{URL: l.URL(), Timeout: timeout, Baud: 115200, Parity: modbus.NoParity}, modbus.Options{})
 	require.NoError(t, err)
 	s.Hasten(10*time.Millisecond, 50*time.Millisecond, 100*time.Millisecond)
-	return &lineRig{t: t, line: l, source: s, rec: map[string]*recorder{}}
+	return &lineRig{t: t, line: l, source: s, rec: map[string]*sinktest.Recorder{}}
 }
 
-func (r *lineRig) attach(m *modbus.Machine) *recorder {
+func (r *lineRig) attach(m *modbus.Machine) *sinktest.Recorder {
 	r.t.Helper()
-	rec := newRecorder()
+	rec := sinktest.New()
 	require.NoError(r.t, r.source.Attach(point.Machine{Name: m.Name, Spec: m}, rec))
 	r.rec[m.Name] = rec
 	return rec
@@ -82,20 +83,20 @@ func (r *lineRig) run() {
 			assert.Contains(r.t, []byte{1, 2, 3, 4}, code)
 		}
 		for name, rec := range r.rec {
-			assert.Empty(r.t, rec.breaches)
-			rec.right(r.t, name)
+			clean(r.t, rec)
+			right(r.t, rec, name)
 		}
 	})
 }
 
 // right checks that each good sample has the value of its own unit and zone.
-func (r *recorder) right(t *testing.T, machine string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func right(t *testing.T, r *sinktest.Recorder, machine string) {
+	r.Lock()
+	defer r.Unlock()
 	var unit int
 	_, err := fmt.Sscanf(machine, "hotrunner-%d", &unit)
 	require.NoError(t, err)
-	for _, s := range r.samples {
+	for _, s := range r.Samples {
 		if s.Quality.IsGood() {
 			zone := int(s.Point)%sim.Zones + 1
 			assert.Equal(t, float64(sim.ZoneTemperature(unit, zone))/10, s.Value.Float(), "%s zone %d", machine, zone)
@@ -109,14 +110,14 @@ func TestLineOf39Machines(t *testing.T) {
 	r.run()
 	require.Len(t, r.rec, 39)
 	for name, rec := range r.rec {
-		rec.until(t, "three polls of "+name, func() bool { return rec.good(sim.Zones-1, 0) >= 3 })
-		rec.mu.Lock()
-		link := rec.link()
-		assert.Equal(t, "Modbus/RTU over TCP", link.Mechanism)
-		assert.Equal(t, point.AnyConnection, link.Security)
-		assert.Equal(t, point.LinkUp, link.State)
-		assert.Len(t, rec.links, 1)
-		rec.mu.Unlock()
+		rec.Until(t, "three polls of "+name, func() bool { return rec.Good(sim.Zones-1, 0) >= 3 })
+		rec.Look(func() {
+			link := rec.Last()
+			assert.Equal(t, "Modbus/RTU over TCP", link.Mechanism)
+			assert.Equal(t, point.AnyConnection, link.Security)
+			assert.Equal(t, point.LinkUp, link.State)
+			assert.Len(t, rec.Links, 1)
+		})
 	}
 	assert.Zero(t, r.source.Stats().Strays)
 	assert.Zero(t, r.source.Stats().Reconnects)
@@ -140,26 +141,26 @@ func TestLateAnswers(t *testing.T) {
 			r.run()
 			slow := r.rec["hotrunner-02"]
 			for n := range 5 {
-				mark := slow.mark()
-				slow.until(t, "values", func() bool { return slow.good(7, mark) > 1 })
-				mark = slow.mark()
+				mark := slow.Mark()
+				slow.Until(t, "values", func() bool { return slow.Good(7, mark) > 1 })
+				mark = slow.Mark()
 				for range n {
 					r.line.Fine("hotrunner-02") // so that it hits the others of a poll too
 				}
 				happen(r.line, "hotrunner-02")
-				slow.until(t, "down", func() bool { return len(slow.of(7, mark)) > slow.good(7, mark) })
+				slow.Until(t, "down", func() bool { return len(slow.Of(7, mark)) > slow.Good(7, mark) })
 			}
-			mark := slow.mark()
-			slow.until(t, "values", func() bool { return slow.good(7, mark) > 1 && slow.link().State == point.LinkUp })
+			mark := slow.Mark()
+			slow.Until(t, "values", func() bool { return slow.Good(7, mark) > 1 && slow.Last().State == point.LinkUp })
 			assert.GreaterOrEqual(t, r.source.Stats().Strays, uint64(5))
 			for name, rec := range r.rec {
 				if rec == slow {
 					continue
 				}
-				rec.mu.Lock()
-				assert.Equal(t, point.LinkUp, rec.link().State, name)
-				assert.Len(t, rec.of(0, 0), rec.good(0, 0), "%s has no bad sample", name)
-				rec.mu.Unlock()
+				rec.Look(func() {
+					assert.Equal(t, point.LinkUp, rec.Last().State, name)
+					assert.Len(t, rec.Of(0, 0), rec.Good(0, 0), "%s has no bad sample", name)
+				})
 			}
 		})
 	}
@@ -176,17 +177,17 @@ func TestLateAnswerOfSingleRegisters(t *testing.T) {
 	rec := r.attach(m)
 	r.run()
 	for n := range 3 {
-		mark := rec.mark()
-		rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
-		mark = rec.mark()
+		mark := rec.Mark()
+		rec.Until(t, "values", func() bool { return rec.Good(7, mark) > 1 })
+		mark = rec.Mark()
 		for range 2 * n {
 			r.line.Fine("hotrunner-01")
 		}
 		r.line.Late("hotrunner-01")
-		rec.until(t, "down", func() bool { return len(rec.of(7, mark)) > rec.good(7, mark) })
+		rec.Until(t, "down", func() bool { return len(rec.Of(7, mark)) > rec.Good(7, mark) })
 	}
-	mark := rec.mark()
-	rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
+	mark := rec.Mark()
+	rec.Until(t, "values", func() bool { return rec.Good(7, mark) > 1 })
 }
 
 // TestNoiseCostsNoValue: an answer that is garbled, cut off or another unit's is
@@ -203,16 +204,16 @@ func TestNoiseCostsNoValue(t *testing.T) {
 			r.run()
 			rec := r.rec["hotrunner-02"]
 			for n := range 3 {
-				mark := rec.mark()
-				rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
+				mark := rec.Mark()
+				rec.Until(t, "values", func() bool { return rec.Good(7, mark) > 1 })
 				happen(r.line, "hotrunner-02")
-				rec.until(t, "a new connection", func() bool { return r.source.Stats().Reconnects == uint64(n+1) })
+				rec.Until(t, "a new connection", func() bool { return r.source.Stats().Reconnects == uint64(n+1) })
 			}
-			mark := rec.mark()
-			rec.until(t, "values", func() bool { return rec.good(7, mark) > 1 })
-			rec.mu.Lock()
-			defer rec.mu.Unlock()
-			assert.Len(t, rec.of(7, 0), rec.good(7, 0), "no bad sample")
+			mark := rec.Mark()
+			rec.Until(t, "values", func() bool { return rec.Good(7, mark) > 1 })
+			rec.Lock()
+			defer rec.Unlock()
+			assert.Len(t, rec.Of(7, 0), rec.Good(7, 0), "no bad sample")
 		})
 	}
 }
@@ -222,11 +223,11 @@ func TestAnswerOfAnotherUnit(t *testing.T) {
 	r.attachAll()
 	r.run()
 	rec := r.rec["hotrunner-02"]
-	rec.until(t, "values", func() bool { return rec.good(7, 0) > 1 })
-	mark := rec.mark()
+	rec.Until(t, "values", func() bool { return rec.Good(7, 0) > 1 })
+	mark := rec.Mark()
 	r.line.OtherUnit("hotrunner-02")
-	rec.until(t, "down", func() bool { return len(rec.of(7, mark)) > rec.good(7, mark) })
-	rec.until(t, "up", func() bool { return rec.link().State == point.LinkUp })
+	rec.Until(t, "down", func() bool { return len(rec.Of(7, mark)) > rec.Good(7, mark) })
+	rec.Until(t, "up", func() bool { return rec.Last().State == point.LinkUp })
 	assert.EqualValues(t, 1, r.source.Stats().Strays)
 }
 
@@ -236,49 +237,49 @@ func TestDeadUnitDoesNotStarveTheLine(t *testing.T) {
 	r.attachAll()
 	r.run()
 	dead := r.rec["hotrunner-05"]
-	dead.until(t, "down", func() bool { return dead.link().State == point.LinkDown && len(dead.samples) == sim.Zones })
-	dead.mu.Lock()
-	assert.Contains(t, dead.link().Err, "unit 5 does not answer")
-	assert.Equal(t, point.BadTimeout, dead.samples[0].Quality)
-	dead.mu.Unlock()
+	dead.Until(t, "down", func() bool { return dead.Last().State == point.LinkDown && len(dead.Samples) == sim.Zones })
+	dead.Look(func() {
+		assert.Contains(t, dead.Last().Err, "unit 5 does not answer")
+		assert.Equal(t, point.BadTimeout, dead.Samples[0].Quality)
+	})
 	before := r.line.Asked("hotrunner-05")
 	marks := map[string]int{}
 	for name, rec := range r.rec {
-		marks[name] = rec.mark()
+		marks[name] = rec.Mark()
 	}
 	for name, rec := range r.rec {
 		if rec != dead {
-			rec.until(t, "15 polls of "+name, func() bool { return rec.good(0, marks[name]) >= 15 })
-			rec.mu.Lock()
-			assert.Len(t, rec.of(0, 0), rec.good(0, 0), "%s has no bad sample", name)
-			rec.mu.Unlock()
+			rec.Until(t, "15 polls of "+name, func() bool { return rec.Good(0, marks[name]) >= 15 })
+			rec.Look(func() {
+				assert.Len(t, rec.Of(0, 0), rec.Good(0, 0), "%s has no bad sample", name)
+			})
 		}
 	}
 	assert.LessOrEqual(t, r.line.Asked("hotrunner-05")-before, 5, "while each of the others was asked 15 times and more")
 	r.line.Mend("hotrunner-05")
-	dead.until(t, "values", func() bool { return dead.good(7, 0) > 1 })
+	dead.Until(t, "values", func() bool { return dead.Good(7, 0) > 1 })
 }
 
 func TestAttachAndDetachOnTheLine(t *testing.T) {
 	r := newLine(t, sim.RTUOptions{Units: 3}, 300*time.Millisecond)
 	stays := r.attach(hotrunner(1))
 	r.run()
-	stays.until(t, "values", func() bool { return stays.good(0, 0) > 1 })
+	stays.Until(t, "values", func() bool { return stays.Good(0, 0) > 1 })
 	for range 5 {
 		for unit := uint8(2); unit <= 3; unit++ {
 			comes := r.attach(hotrunner(unit))
-			comes.until(t, "values", func() bool { return comes.good(7, 0) > 0 })
+			comes.Until(t, "values", func() bool { return comes.Good(7, 0) > 0 })
 		}
 		require.NoError(t, r.source.Detach("hotrunner-02"))
 		require.NoError(t, r.source.Detach("hotrunner-03"))
-		r.rec["hotrunner-02"].close()
-		r.rec["hotrunner-03"].close()
-		mark := stays.mark()
-		stays.until(t, "values", func() bool { return stays.good(0, mark) > 1 })
+		r.rec["hotrunner-02"].Close()
+		r.rec["hotrunner-03"].Close()
+		mark := stays.Mark()
+		stays.Until(t, "values", func() bool { return stays.Good(0, mark) > 1 })
 	}
 	assert.Zero(t, r.source.Stats().Reconnects)
 	var config *point.ConfigError
-	assert.ErrorAs(t, r.source.Attach(point.Machine{Name: "all", Spec: hotrunner(0)}, newRecorder()), &config)
+	assert.ErrorAs(t, r.source.Attach(point.Machine{Name: "all", Spec: hotrunner(0)}, sinktest.New()), &config)
 }
 
 func TestRefusedRegisterOnTheLine(t *testing.T) {
@@ -286,11 +287,11 @@ func TestRefusedRegisterOnTheLine(t *testing.T) {
 	r.line.Exception("hotrunner-01", 203, 203, 2)
 	rec := r.attach(hotrunner(1))
 	r.run()
-	rec.until(t, "the others", func() bool { return rec.good(7, 0) > 2 && len(rec.of(3, 0)) > 0 })
-	assert.Equal(t, point.BadConfigurationError, rec.of(3, 0)[0].Quality)
+	rec.Until(t, "the others", func() bool { return rec.Good(7, 0) > 2 && len(rec.Of(3, 0)) > 0 })
+	rec.Look(func() { assert.Equal(t, point.BadConfigurationError, rec.Of(3, 0)[0].Quality) })
 	assert.Zero(t, r.source.Stats().Reconnects)
 	r.line.Mend("hotrunner-01")
-	rec.until(t, "the point", func() bool { return rec.good(3, 0) > 1 })
+	rec.Until(t, "the point", func() bool { return rec.Good(3, 0) > 1 })
 }
 
 // TestLineEndsDuringARequest: neither a request nor the wait after it holds Run

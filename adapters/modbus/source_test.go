@@ -13,6 +13,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/modbus"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // The points of simulated machines as the tests map them.
@@ -85,12 +86,23 @@ func newSource(t *testing.T, url string) *modbus.Source {
 	return s
 }
 
-func (r *rig) attach(name string, m *modbus.Machine) *recorder {
+func (r *rig) attach(name string, m *modbus.Machine) *sinktest.Recorder {
 	r.t.Helper()
-	rec := newRecorder()
+	rec := sinktest.New()
 	require.NoError(r.t, r.source.Attach(point.Machine{Name: name, Spec: m}, rec))
-	r.t.Cleanup(func() { assert.Empty(r.t, rec.breaches) })
+	r.t.Cleanup(func() { clean(r.t, rec) })
 	return rec
+}
+
+// clean checks what holds of every recording: the contract, and that a link that is
+// up has no error.
+func clean(t *testing.T, rec *sinktest.Recorder) {
+	rec.Lock()
+	defer rec.Unlock()
+	assert.Empty(t, rec.Breaches)
+	for _, l := range rec.Links {
+		assert.Equal(t, l.State == point.LinkUp, l.Err == "", "%+v", l)
+	}
 }
 
 // run runs the source until the test ends, and then checks that nothing but
@@ -121,27 +133,27 @@ func TestValues(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{})
 	rec := r.attach("press-1", press(1))
 	r.run()
-	rec.until(t, "ten polls", func() bool { return rec.good(counter, 0) >= 10 })
+	rec.Until(t, "ten polls", func() bool { return rec.Good(counter, 0) >= 10 })
 	r.stop()
-	rec.close()
+	rec.Close()
 
-	link := rec.links[0]
+	link := rec.Links[0]
 	assert.Equal(t, point.LinkUp, link.State)
 	assert.Equal(t, point.AnyConnection, link.Security)
 	assert.Equal(t, "Modbus/TCP", link.Mechanism)
 	assert.Equal(t, r.sim.Addr(), link.Peer)
-	assert.Len(t, rec.links, 1)
-	assert.Equal(t, point.Meta{Unit: "kN"}, rec.metas[force])
+	assert.Len(t, rec.Links, 1)
+	assert.Equal(t, point.Meta{Unit: "kN"}, rec.Metas[force])
 
 	var numbers []uint32
-	for _, s := range rec.of(counter, 0) {
+	for _, s := range rec.Of(counter, 0) {
 		numbers = append(numbers, uint32(s.Value.Uint()))
 	}
 	served := r.sim.Served("press-1", sim.Counter)
 	assert.Equal(t, served[:len(numbers)], numbers)
 	assert.LessOrEqual(t, len(served)-len(numbers), 1, "the last answer may be lost to the end of Run")
 
-	last := func(p uint32) point.Value { s := rec.of(p, 0); return s[len(s)-1].Value }
+	last := func(p uint32) point.Value { s := rec.Of(p, 0); return s[len(s)-1].Value }
 	assert.Equal(t, "DOOR-PANEL-01-AX7731-R4", string(last(programName).Data()))
 	assert.Equal(t, uint64(1), last(state).Uint())
 	assert.True(t, last(pumpOn).Bool())
@@ -149,7 +161,7 @@ func TestValues(t *testing.T) {
 	assert.InDelta(t, 121_000_000, last(energy).Int(), 100)
 	assert.Equal(t, float64(float32(last(force).Float())), last(force).Float())
 	assert.InDelta(t, 2000, last(force).Float(), 2000)
-	assert.Len(t, rec.of(torqueLog, 0), 1, "read once, because its counter did not move")
+	assert.Len(t, rec.Of(torqueLog, 0), 1, "read once, because its counter did not move")
 	assert.Equal(t, [][]byte{last(torqueLog).Data()}, r.sim.Payloads("press-1"))
 }
 
@@ -158,11 +170,11 @@ func TestPayloadFollowsItsCounter(t *testing.T) {
 	rec := r.attach("press-1", press(1))
 	r.run()
 	for n := 1; n <= 5; n++ {
-		rec.until(t, "payload", func() bool { return rec.good(torqueLog, 0) == n })
+		rec.Until(t, "payload", func() bool { return rec.Good(torqueLog, 0) == n })
 		r.sim.NextPayload("press-1")
 	}
 	r.stop()
-	for _, s := range rec.of(torqueLog, 0) {
+	for _, s := range rec.Of(torqueLog, 0) {
 		assert.True(t, slices.ContainsFunc(r.sim.Payloads("press-1"), func(b []byte) bool { return string(b) == string(s.Value.Data()) }))
 		_, err := r.sim.Open("press-1", s.Value.Data())
 		assert.NoError(t, err)
@@ -173,9 +185,9 @@ func TestPayloadThatMovesMeanwhileIsNotTaken(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{PayloadEvery: time.Nanosecond}) // moves at each look
 	rec := r.attach("press-1", press(1))
 	r.run()
-	rec.until(t, "ten polls", func() bool { return rec.good(counter, 0) >= 10 })
+	rec.Until(t, "ten polls", func() bool { return rec.Good(counter, 0) >= 10 })
 	r.stop()
-	assert.Empty(t, rec.of(torqueLog, 0))
+	assert.Empty(t, rec.Of(torqueLog, 0))
 	assert.Positive(t, r.source.Stats().Machines[0].Torn)
 	assert.NotEmpty(t, r.sim.Payloads("press-1"))
 }
@@ -184,21 +196,21 @@ func TestAttachAndDetachWhileRunning(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{Machines: 3})
 	stays := r.attach("press-1", press(1))
 	r.run()
-	stays.until(t, "values", func() bool { return stays.good(counter, 0) > 1 })
+	stays.Until(t, "values", func() bool { return stays.Good(counter, 0) > 1 })
 	for range 10 {
 		comes := r.attach("press-2", press(2))
-		comes.until(t, "values", func() bool { return comes.good(counter, 0) > 1 })
+		comes.Until(t, "values", func() bool { return comes.Good(counter, 0) > 1 })
 		require.NoError(t, r.source.Detach("press-2"))
-		comes.close()
+		comes.Close()
 	}
-	mark := stays.mark()
-	stays.until(t, "values", func() bool { return stays.good(counter, mark) > 3 })
+	mark := stays.Mark()
+	stays.Until(t, "values", func() bool { return stays.Good(counter, mark) > 3 })
 	assert.Zero(t, r.source.Stats().Reconnects)
 	assert.ErrorContains(t, r.source.Detach("press-2"), "no such machine")
 	r.stop()
-	stays.close()
+	stays.Close()
 	var numbers []uint32
-	for _, s := range stays.of(counter, 0) {
+	for _, s := range stays.Of(counter, 0) {
 		numbers = append(numbers, uint32(s.Value.Uint()))
 	}
 	assert.Equal(t, r.sim.Served("press-1", sim.Counter)[:len(numbers)], numbers)
@@ -206,7 +218,7 @@ func TestAttachAndDetachWhileRunning(t *testing.T) {
 
 // stuck is a Sink that blocks like one whose outbox is full.
 type stuck struct {
-	*recorder
+	*sinktest.Recorder
 	entered chan struct{}
 }
 
@@ -221,13 +233,13 @@ func (s stuck) Take(ctx context.Context, _ []point.Sample) error {
 
 func TestDetachBreaksABlockedSinkOff(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{})
-	s := stuck{newRecorder(), make(chan struct{}, 1)}
+	s := stuck{sinktest.New(), make(chan struct{}, 1)}
 	require.NoError(t, r.source.Attach(point.Machine{Name: "press-1", Spec: press(1)}, s))
 	r.run()
 	<-s.entered
 	require.NoError(t, r.source.Detach("press-1"))
 	rec := r.attach("press-1", press(1))
-	rec.until(t, "values", func() bool { return rec.good(counter, 0) > 1 })
+	rec.Until(t, "values", func() bool { return rec.Good(counter, 0) > 1 })
 }
 
 func TestConfigErrors(t *testing.T) {
@@ -236,13 +248,13 @@ func TestConfigErrors(t *testing.T) {
 	assert.ErrorAs(t, err, &config)
 	s, err := modbus.New(modbus.Spec{URL: "tcp://127.0.0.1:1"}, modbus.Options{})
 	require.NoError(t, err)
-	assert.ErrorAs(t, s.Attach(point.Machine{Name: "a", Spec: "x"}, newRecorder()), &config)
-	assert.ErrorAs(t, s.Attach(point.Machine{Name: "a", Spec: (*modbus.Machine)(nil)}, newRecorder()), &config)
+	assert.ErrorAs(t, s.Attach(point.Machine{Name: "a", Spec: "x"}, sinktest.New()), &config)
+	assert.ErrorAs(t, s.Attach(point.Machine{Name: "a", Spec: (*modbus.Machine)(nil)}, sinktest.New()), &config)
 	bad := press(1)
 	bad.Points[1].Period = 0
-	assert.ErrorContains(t, s.Attach(point.Machine{Name: "a", Spec: bad}, newRecorder()), "a/state: a period of 0s is too short; 10ms is the least")
-	require.NoError(t, s.Attach(point.Machine{Name: "a", Spec: press(1)}, newRecorder()))
-	assert.ErrorAs(t, s.Attach(point.Machine{Name: "a", Spec: press(1)}, newRecorder()), &config)
+	assert.ErrorContains(t, s.Attach(point.Machine{Name: "a", Spec: bad}, sinktest.New()), "a/state: a period of 0s is too short; 10ms is the least")
+	require.NoError(t, s.Attach(point.Machine{Name: "a", Spec: press(1)}, sinktest.New()))
+	assert.ErrorAs(t, s.Attach(point.Machine{Name: "a", Spec: press(1)}, sinktest.New()), &config)
 }
 
 func TestRunReturnsDuringARequest(t *testing.T) {
@@ -261,7 +273,7 @@ func TestRunReturnsDuringARequest(t *testing.T) {
 	r.run()
 	<-asked
 	r.stop()
-	rec.close()
+	rec.Close()
 	r.sim.Stop() // ends the request
 	<-s.Ended()
 }
@@ -271,7 +283,7 @@ func TestRunReturnsDuringARequest(t *testing.T) {
 func TestRunReturnsDuringADial(t *testing.T) {
 	address, fill := blackHole(t)
 	s := newSource(t, "tcp://"+address)
-	require.NoError(t, s.Attach(point.Machine{Name: "a", Spec: press(1)}, newRecorder()))
+	require.NoError(t, s.Attach(point.Machine{Name: "a", Spec: press(1)}, sinktest.New()))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

@@ -17,6 +17,7 @@ import (
 
 	field "github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // repeater stands between a client and a server. It can neither read nor sign
@@ -124,7 +125,7 @@ func TestLibraryTakesRepeatedChunk(t *testing.T) {
 		return &ua.DataValue{EncodingMask: ua.DataValueValue, Value: ua.MustVariant(value)}
 	})
 	between := startRepeater(t, plant)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*sinktest.Patience)
 	defer cancel()
 	offers, err := opcua.GetEndpoints(ctx, plant.Endpoint())
 	require.NoError(t, err)
@@ -157,10 +158,10 @@ func TestRepeatedChunk(t *testing.T) {
 	spec.Endpoint = between.endpoint
 	_, r := read(t, newPool(t), spec, mixer(t, "mixer-1"))
 	const why = "somebody between us and the server, or the server itself, sent a part of a message twice"
-	r.until(t, why, func() bool { return r.link().Err == why })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	assert.Zero(t, r.good(torqueLog, 0))
+	r.Until(t, why, func() bool { return r.Last().Err == why })
+	r.Lock()
+	defer r.Unlock()
+	assert.Zero(t, r.Good(torqueLog, 0))
 }
 
 // TestOneChunk: what is asked for is such that each answer is one chunk, however
@@ -179,7 +180,7 @@ func TestOneChunk(t *testing.T) {
 		return &ua.DataValue{EncodingMask: ua.DataValueValue, Value: ua.MustVariant(make([]byte, 4096))}
 	})
 	_, r := read(t, newPool(t), spec, m)
-	r.until(t, "two values of each", func() bool { return len(r.samples) >= 2*load && r.good(load, 0) >= 1 })
+	r.Until(t, "two values of each", func() bool { return len(r.Samples) >= 2*load && r.Good(load, 0) >= 1 })
 	between.mu.Lock()
 	defer between.mu.Unlock()
 	assert.Equal(t, 1, between.longest)

@@ -2,6 +2,7 @@ package opcua_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // TestRefusals: what is not as the mapping says is not connected to.
@@ -36,10 +38,10 @@ func TestRefusals(t *testing.T) {
 			spec := specOf(plant)
 			c.change(&spec)
 			_, r := read(t, newPool(t), spec, mixer(t, "mixer-1"))
-			r.until(t, c.why, func() bool { return r.link().Err == c.why })
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			assert.Equal(t, point.LinkDown, r.link().State)
+			r.Until(t, c.why, func() bool { return r.Last().Err == c.why })
+			r.Lock()
+			defer r.Unlock()
+			assert.Equal(t, point.LinkDown, r.Last().State)
 		})
 	}
 }
@@ -50,11 +52,11 @@ func TestSign(t *testing.T) {
 	spec := specOf(plant)
 	spec.Policy, spec.Mode = "Basic256Sha256", "Sign"
 	_, r := read(t, newPool(t), spec, mixer(t, "mixer-1"))
-	r.until(t, "samples", func() bool { return r.good(counter, 0) >= 2 })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	assert.Equal(t, point.Authenticated, r.link().Security)
-	assert.Equal(t, "Basic256Sha256 Sign", r.link().Mechanism)
+	r.Until(t, "samples", func() bool { return r.Good(counter, 0) >= 2 })
+	r.Lock()
+	defer r.Unlock()
+	assert.Equal(t, point.Authenticated, r.Last().Security)
+	assert.Equal(t, "Basic256Sha256 Sign", r.Last().Mechanism)
 }
 
 // TestBadPoints: what is wrong with one point concerns that point, which is
@@ -83,36 +85,37 @@ func TestBadPoints(t *testing.T) {
 	s, r := read(t, newPool(t), specOf(plant), m)
 	absent := uint32(len(m.Points) - 5)
 	wider, short, array, elsewhere := absent+1, absent+2, absent+3, absent+4
-	r.until(t, "good ones, and the bad ones", func() bool {
-		return r.good(counter, 0) >= 2 && r.metas[elsewhere].Status != "" && r.metas[absent].Status != "" && r.metas[array].Status != "" &&
-			r.metas[short].Status != "" && r.metas[wider].Status != "" && len(r.of(energy, 0)) > 0 && len(r.of(pump, 0)) > 0
+	r.Until(t, "good ones, and the bad ones", func() bool {
+		return r.Good(counter, 0) >= 2 && r.Metas[elsewhere].Status != "" && r.Metas[absent].Status != "" && r.Metas[array].Status != "" &&
+			r.Metas[short].Status != "" && r.Metas[wider].Status != "" && !slices.ContainsFunc(
+			[]uint32{absent, wider, short, array, elsewhere, energy, pump}, func(i uint32) bool { return len(r.Of(i, 0)) == 0 })
 	})
-	r.mu.Lock()
-	for index, want := range map[uint32]struct {
-		q      point.Quality
-		status string
-	}{
-		absent:    {0x80340000, `the server has no node s="DB"."Missing"[1] (BadNodeIDUnknown)`},
-		wider:     {point.BadTypeMismatch, "node s=mixer-1.Counter gives uint32, and the mapping says uint64"},
-		short:     {point.BadEncodingLimitsExceeded, "node s=mixer-1.ProgramName gives more than max_bytes: 5"},
-		array:     {point.BadTypeMismatch, "node s=mixer-1.Temperature gives an array, and the mapping says float64"},
-		elsewhere: {point.BadConfigurationError, "the server has no namespace urn:not:there; it has http://opcfoundation.org/UA/, " + sim.OPCUANamespace},
-		energy:    {point.BadSensorFailure, ""},
-	} {
-		assert.Equal(t, want.status, r.metas[index].Status)
-		assert.Equal(t, want.q, r.of(index, 0)[0].Quality, m.Points[index].Name)
-		assert.Equal(t, point.None, r.of(index, 0)[0].Value.Kind())
-	}
-	assert.Equal(t, int64(1700000000e9), r.of(energy, 0)[0].Time, "the server's time where the device gives none")
-	uncertain := r.of(pump, 0)[0]
-	assert.Equal(t, point.Quality(ua.StatusUncertainLastUsableValue), uncertain.Quality)
-	assert.True(t, uncertain.Value.Bool(), "an uncertain value is one")
-	r.mu.Unlock()
+	r.Look(func() {
+		for index, want := range map[uint32]struct {
+			q      point.Quality
+			status string
+		}{
+			absent:    {0x80340000, `the server has no node s="DB"."Missing"[1] (BadNodeIDUnknown)`},
+			wider:     {point.BadTypeMismatch, "node s=mixer-1.Counter gives uint32, and the mapping says uint64"},
+			short:     {point.BadEncodingLimitsExceeded, "node s=mixer-1.ProgramName gives more than max_bytes: 5"},
+			array:     {point.BadTypeMismatch, "node s=mixer-1.Temperature gives an array, and the mapping says float64"},
+			elsewhere: {point.BadConfigurationError, "the server has no namespace urn:not:there; it has http://opcfoundation.org/UA/, " + sim.OPCUANamespace},
+			energy:    {point.BadSensorFailure, ""},
+		} {
+			assert.Equal(t, want.status, r.Metas[index].Status)
+			assert.Equal(t, want.q, r.Of(index, 0)[0].Quality, m.Points[index].Name)
+			assert.Equal(t, point.None, r.Of(index, 0)[0].Value.Kind())
+		}
+		assert.Equal(t, int64(1700000000e9), r.Of(energy, 0)[0].Time, "the server's time where the device gives none")
+		uncertain := r.Of(pump, 0)[0]
+		assert.Equal(t, point.Quality(ua.StatusUncertainLastUsableValue), uncertain.Quality)
+		assert.True(t, uncertain.Value.Bool(), "an uncertain value is one")
+	})
 	assert.Equal(t, uint64(6), s.Stats().Machines[0].Refused, "the array is two points")
 
 	plant.Override("mixer-1", "Temperature", nil)
-	r.until(t, "the mended point", func() bool { return r.good(array, 0) > 0 && r.metas[array].Status == "" })
-	r.until(t, "another try at the absent one", func() bool { return len(r.of(absent, 0)) >= 2 })
+	r.Until(t, "the mended point", func() bool { return r.Good(array, 0) > 0 && r.Metas[array].Status == "" })
+	r.Until(t, "another try at the absent one", func() bool { return len(r.Of(absent, 0)) >= 2 })
 	assert.Zero(t, plant.Writes())
 }
 
@@ -122,17 +125,17 @@ func TestMissingNamespace(t *testing.T) {
 	plant := startPlant(t, sim.OPCUAOptions{})
 	s, err := newPool(t).Source(specOf(plant))
 	require.NoError(t, err)
-	lost, good := newRecorder(), newRecorder()
+	lost, good := sinktest.New(), sinktest.New()
 	m := mixer(t, "mixer-1")
 	m.Namespace = "http://vendor.example/old"
 	require.NoError(t, s.Attach(point.Machine{Name: "lost", Spec: m}, lost))
 	require.NoError(t, s.Attach(point.Machine{Name: "good", Spec: mixer(t, "mixer-1")}, good))
 	run(t, s, lost, good)
-	good.until(t, "samples", func() bool { return good.good(counter, 0) > 0 })
-	lost.until(t, "the reason", func() bool {
-		return lost.link().Err == "the server has no namespace http://vendor.example/old; it has http://opcfoundation.org/UA/, "+sim.OPCUANamespace
+	good.Until(t, "samples", func() bool { return good.Good(counter, 0) > 0 })
+	lost.Until(t, "the reason", func() bool {
+		return lost.Last().Err == "the server has no namespace http://vendor.example/old; it has http://opcfoundation.org/UA/, "+sim.OPCUANamespace
 	})
-	assert.Equal(t, point.LinkDown, lost.link().State)
+	assert.Equal(t, point.LinkDown, lost.Last().State)
 }
 
 // TestSecretsInTexts: nobody who prints a spec prints a key or a password.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // client is who the tests are towards servers: one key serves them all.
@@ -46,7 +47,7 @@ func startImpostor(t *testing.T, first bool) *impostor {
 			if err != nil {
 				return
 			}
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(sinktest.Patience))
 			i.serve(c)
 			_ = c.Close()
 		}
@@ -134,7 +135,7 @@ func (i *impostor) answer() []byte {
 func TestLibraryLetsImpostorIn(t *testing.T) {
 	pinned := sim.NewOPCUAIdentity("pinned", 2048)
 	i := startImpostor(t, true)
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), sinktest.Patience)
 	defer cancel()
 	conn, err := uacp.Dial(ctx, i.endpoint)
 	require.NoError(t, err)

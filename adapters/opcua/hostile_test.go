@@ -17,6 +17,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // buildWorker builds a worker as it is in the product: under the race detector
@@ -51,23 +52,23 @@ func TestHostileServer(t *testing.T) {
 			t.Cleanup(pool.Wait)
 
 			good, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
-			r.until(t, "samples of the good one", func() bool { return r.good(counter, 0) >= 2 })
+			r.Until(t, "samples of the good one", func() bool { return r.Good(counter, 0) >= 2 })
 			spec := specOf(plant)
 			spec.Endpoint = hostile.Endpoint()
 			bad, h := read(t, pool, spec, mixer(t, "mixer-2"))
-			h.until(t, "the reason", func() bool { return h.link().Err == c.why })
-			h.mu.Lock()
-			assert.Equal(t, point.LinkDown, h.link().State)
-			assert.Equal(t, point.BadNotConnected, h.samples[0].Quality)
-			h.mu.Unlock()
+			h.Until(t, "the reason", func() bool { return h.Last().Err == c.why && len(h.Samples) > 0 })
+			h.Look(func() {
+				assert.Equal(t, point.LinkDown, h.Last().State)
+				assert.Equal(t, point.BadNotConnected, h.Samples[0].Quality)
+			})
 
-			require.Eventually(t, func() bool { return bad.Stats().Alone && bad.Stats().Deaths >= 3 && !good.Stats().Alone }, patience, 10*time.Millisecond)
-			mark := r.mark()
+			require.Eventually(t, func() bool { return bad.Stats().Alone && bad.Stats().Deaths >= 3 && !good.Stats().Alone }, sinktest.Patience, 10*time.Millisecond)
+			mark := r.Mark()
 			deaths := good.Stats().Deaths
-			r.until(t, "samples of the good one, later", func() bool { return r.good(counter, mark) >= 5 })
+			r.Until(t, "samples of the good one, later", func() bool { return r.Good(counter, mark) >= 5 })
 			assert.Equal(t, uint64(1), deaths, "one was enough to tell them apart")
 			assert.Equal(t, deaths, good.Stats().Deaths)
-			assert.Equal(t, point.LinkUp, r.link().State)
+			assert.Equal(t, point.LinkUp, r.Last().State)
 		})
 	}
 }
@@ -80,27 +81,27 @@ func TestWorkerKilled(t *testing.T) {
 	pool.Innocence(time.Second)
 	one, r1 := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
 	two, r2 := read(t, pool, specOf(plant), mixer(t, "mixer-2"))
-	for _, r := range []*recorder{r1, r2} {
-		r.until(t, "samples", func() bool { return r.good(counter, 0) >= 2 })
+	for _, r := range []*sinktest.Recorder{r1, r2} {
+		r.Until(t, "samples", func() bool { return r.Good(counter, 0) >= 2 })
 	}
 	require.Equal(t, one.Worker(), two.Worker())
 	first := one.Worker()
 	require.NoError(t, syscall.Kill(first, syscall.SIGKILL))
-	for _, r := range []*recorder{r1, r2} {
-		r.until(t, "down and up again", func() bool {
-			return r.link().State == point.LinkUp && slices.ContainsFunc(r.links, func(l point.Link) bool {
+	for _, r := range []*sinktest.Recorder{r1, r2} {
+		r.Until(t, "down and up again", func() bool {
+			return r.Last().State == point.LinkUp && slices.ContainsFunc(r.Links, func(l point.Link) bool {
 				return l.Err == "the OPC UA worker process died: ended by signal killed"
 			})
 		})
-		mark := r.mark()
-		r.until(t, "samples again", func() bool { return r.good(counter, mark) >= 2 && r.good(program, mark) >= 1 })
+		mark := r.Mark()
+		r.Until(t, "samples again", func() bool { return r.Good(counter, mark) >= 2 && r.Good(program, mark) >= 1 })
 	}
-	require.Eventually(t, func() bool { return one.Worker() != 0 && one.Worker() == two.Worker() }, patience, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return one.Worker() != 0 && one.Worker() == two.Worker() }, sinktest.Patience, 10*time.Millisecond)
 	assert.NotEqual(t, first, one.Worker())
 	assert.False(t, one.Stats().Alone)
-	for _, r := range []*recorder{r1, r2} {
-		mark := r.mark()
-		r.until(t, "samples in the shared worker", func() bool { return r.good(counter, mark) >= 2 })
+	for _, r := range []*sinktest.Recorder{r1, r2} {
+		mark := r.Mark()
+		r.Until(t, "samples in the shared worker", func() bool { return r.Good(counter, mark) >= 2 })
 	}
 }
 
@@ -115,12 +116,12 @@ func TestWorkerTalksNonsense(t *testing.T) {
 		pool.Hasten()
 		t.Cleanup(pool.Wait)
 		s, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
-		r.until(t, c.why, func() bool { return r.link().Err == c.why })
+		r.Until(t, c.why, func() bool { return r.Last().Err == c.why })
 		assert.NotZero(t, s.Stats().Deaths)
 	}
 	pool := opcua.NewPool(opcua.Options{Executable: "/nonexistent/program"})
 	_, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
-	r.until(t, "the reason", func() bool { return strings.HasPrefix(r.link().Err, "cannot start the OPC UA worker: ") })
+	r.Until(t, "the reason", func() bool { return strings.HasPrefix(r.Last().Err, "cannot start the OPC UA worker: ") })
 }
 
 // TestSecretsStayInside: neither arguments nor environment of a worker hold a key
@@ -129,7 +130,7 @@ func TestSecretsStayInside(t *testing.T) {
 	t.Setenv("FIELDSEAL_TEST_SECRET", "in the environment of the gateway")
 	plant := startPlant(t, sim.OPCUAOptions{})
 	s, r := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
-	r.until(t, "samples", func() bool { return r.good(counter, 0) >= 1 })
+	r.Until(t, "samples", func() bool { return r.Good(counter, 0) >= 1 })
 	out, err := exec.Command("ps", "-o", "args=", "-p", itoa(s.Worker())).Output()
 	require.NoError(t, err)
 	assert.Equal(t, "opcua-worker", strings.Fields(string(out))[1])
@@ -153,7 +154,7 @@ func TestConfined(t *testing.T) {
 	pool.Hasten()
 	t.Cleanup(pool.Wait)
 	s, r := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
-	r.until(t, "samples", func() bool { return r.good(counter, 0) >= 1 })
+	r.Until(t, "samples", func() bool { return r.Good(counter, 0) >= 1 })
 	status, err := os.ReadFile(filepath.Join("/proc", itoa(s.Worker()), "status"))
 	require.NoError(t, err)
 	assert.Regexp(t, `(?m)^NoNewPrivs:\t1$`, string(status))

@@ -14,6 +14,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // startPlant starts a simulator.
@@ -86,7 +87,7 @@ func newPool(t testing.TB) *opcua.Pool {
 }
 
 // run runs the source until the test ends, and checks the contract of Run.
-func run(t testing.TB, s *opcua.Source, sinks ...*recorder) (stop func()) {
+func run(t testing.TB, s *opcua.Source, sinks ...*sinktest.Recorder) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -103,14 +104,14 @@ func run(t testing.TB, s *opcua.Source, sinks ...*recorder) (stop func()) {
 		case err := <-ended:
 			assert.NoError(t, err)
 			assert.Less(t, time.Since(began), 2*time.Second, "Run ends within 2 s")
-		case <-time.After(patience):
+		case <-time.After(sinktest.Patience):
 			assert.Fail(t, "Run does not end")
 		}
 		for _, r := range sinks {
-			r.close()
+			r.Close()
 		}
 		for _, r := range sinks {
-			assert.Empty(t, r.breaches)
+			assert.Empty(t, r.Breaches)
 		}
 	}
 	t.Cleanup(stop)
@@ -118,11 +119,11 @@ func run(t testing.TB, s *opcua.Source, sinks ...*recorder) (stop func()) {
 }
 
 // read starts a source with one machine.
-func read(t testing.TB, pool *opcua.Pool, spec opcua.Spec, m *opcua.Machine) (*opcua.Source, *recorder) {
+func read(t testing.TB, pool *opcua.Pool, spec opcua.Spec, m *opcua.Machine) (*opcua.Source, *sinktest.Recorder) {
 	t.Helper()
 	s, err := pool.Source(spec)
 	require.NoError(t, err)
-	r := newRecorder()
+	r := sinktest.New()
 	require.NoError(t, s.Attach(point.Machine{Name: m.Name, Spec: m}, r))
 	run(t, s, r)
 	return s, r

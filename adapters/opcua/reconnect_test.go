@@ -11,6 +11,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // TestReconnect: whatever ends a connection, data flows again, and every point is
@@ -18,7 +19,7 @@ import (
 func TestReconnect(t *testing.T) {
 	plant := startPlant(t, sim.OPCUAOptions{})
 	s, r := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
-	r.until(t, "samples", func() bool { return r.good(counter, 0) >= 2 })
+	r.Until(t, "samples", func() bool { return r.Good(counter, 0) >= 2 })
 	for _, c := range []struct {
 		name string
 		cut  func()
@@ -31,12 +32,11 @@ func TestReconnect(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := s.Stats().Connections
-			r.mu.Lock()
-			from := len(r.links)
-			r.mu.Unlock()
+			var from int
+			r.Look(func() { from = len(r.Links) })
 			c.cut()
-			r.until(t, c.why, func() bool {
-				for _, l := range r.links[from:] {
+			r.Until(t, c.why, func() bool {
+				for _, l := range r.Links[from:] {
 					if l.Err == c.why {
 						return true
 					}
@@ -44,13 +44,11 @@ func TestReconnect(t *testing.T) {
 				return false
 			})
 			c.mend()
-			r.until(t, "up again", func() bool { return r.link().State == point.LinkUp && len(r.links) > from+1 })
-			mark := r.mark()
-			r.until(t, "samples again", func() bool { return r.good(counter, mark) >= 3 })
+			r.Until(t, "up again", func() bool { return r.Last().State == point.LinkUp && len(r.Links) > from+1 })
+			mark := r.Mark()
+			r.Until(t, "samples again", func() bool { return r.Good(counter, mark) >= 3 })
 			assert.Greater(t, s.Stats().Connections, before)
-			r.mu.Lock()
-			assert.NotZero(t, r.good(program, 0))
-			r.mu.Unlock()
+			r.Look(func() { assert.NotZero(t, r.Good(program, 0)) })
 		})
 	}
 	assert.Zero(t, s.Stats().Deaths)
@@ -62,43 +60,28 @@ func TestAttachDetach(t *testing.T) {
 	pool := newPool(t)
 	pool.Patient()
 	s, r1 := read(t, pool, specOf(plant), mixer(t, "mixer-1"))
-	r1.until(t, "samples of the first", func() bool { return r1.good(counter, 0) >= 2 })
-	r2 := newRecorder()
+	r1.Until(t, "samples of the first", func() bool { return r1.Good(counter, 0) >= 2 })
+	r2 := sinktest.New()
 	require.NoError(t, s.Attach(point.Machine{Name: "mixer-2", Spec: mixer(t, "mixer-2")}, r2))
 	var config *point.ConfigError
 	require.ErrorAs(t, s.Attach(point.Machine{Name: "mixer-2", Spec: mixer(t, "mixer-2")}, r2), &config)
 	require.ErrorAs(t, s.Attach(point.Machine{Name: "mixer-3", Spec: 7}, r2), &config)
 	require.ErrorAs(t, s.Attach(point.Machine{Name: "mixer-3", Spec: &opcua.Machine{Points: []opcua.Point{{}}}}, r2), &config)
-	r2.until(t, "samples of the second", func() bool { return r2.good(counter, 0) >= 2 && r2.good(program, 0) == 1 })
+	r2.Until(t, "samples of the second", func() bool { return r2.Good(counter, 0) >= 2 && r2.Good(program, 0) == 1 })
 	require.NoError(t, s.Detach("mixer-2"))
-	r2.close()
+	r2.Close()
 	assert.Error(t, s.Detach("mixer-2"))
-	mark := r1.mark()
-	r1.until(t, "samples of the first, later", func() bool { return r1.good(counter, mark) >= 3 })
-	assert.Empty(t, r2.breaches)
+	mark := r1.Mark()
+	r1.Until(t, "samples of the first, later", func() bool { return r1.Good(counter, mark) >= 3 })
+	assert.Empty(t, r2.Breaches)
 
-	again := newRecorder()
+	again := sinktest.New()
 	require.NoError(t, s.Attach(point.Machine{Name: "mixer-2", Spec: mixer(t, "mixer-2")}, again))
-	again.until(t, "samples of the second, again", func() bool { return again.good(counter, 0) >= 2 && again.good(program, 0) == 1 })
+	again.Until(t, "samples of the second, again", func() bool { return again.Good(counter, 0) >= 2 && again.Good(program, 0) == 1 })
 	assert.Equal(t, uint64(3), s.Stats().Connections, "one for each machine that came up, and no other")
-	r1.mu.Lock()
-	defer r1.mu.Unlock()
-	assert.Len(t, r1.links, 1)
-}
-
-// slow is a sink that takes nothing until it is told to.
-type slow struct {
-	*recorder
-	open chan struct{}
-}
-
-func (s slow) Take(ctx context.Context, samples []point.Sample) error {
-	select {
-	case <-s.open:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return s.recorder.Take(ctx, samples)
+	r1.Lock()
+	defer r1.Unlock()
+	assert.Len(t, r1.Links, 1)
 }
 
 // TestSlowSink: a sink that blocks holds up nobody else. What it missed is
@@ -112,17 +95,29 @@ func TestSlowSink(t *testing.T) {
 	for i := range load {
 		m.Points = append(m.Points, opcua.Point{Name: "p" + itoa(i), Node: node(t, "s=Load."+itoa(i)), Type: opcua.Int32, Period: 100 * time.Millisecond})
 	}
-	blocked, free := slow{newRecorder(), make(chan struct{})}, newRecorder()
+	blocked, free, open := sinktest.New(), sinktest.New(), make(chan struct{})
+	blocked.Gate = func(ctx context.Context) error {
+		select {
+		case <-open:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	require.NoError(t, s.Attach(point.Machine{Name: "load", Spec: m}, blocked))
 	require.NoError(t, s.Attach(point.Machine{Name: "mixer-1", Spec: mixer(t, "mixer-1")}, free))
-	run(t, s, blocked.recorder, free)
+	run(t, s, blocked, free)
 	require.Eventually(t, func() bool { return s.Stats().Machines[0].Dropped > 0 }, 30*time.Second, 20*time.Millisecond)
-	mark := free.mark()
-	free.until(t, "samples of the other", func() bool { return free.good(counter, mark) >= 3 })
-	close(blocked.open)
-	blocked.until(t, "word of what was left out", func() bool { return blocked.link().State == point.LinkUp && blocked.link().Err != "" })
-	assert.Regexp(t, `^\d+ samples were left out because what takes them was too slow; all points are read anew$`, blocked.link().Err)
-	mark = blocked.mark()
-	blocked.until(t, "all points anew", func() bool { return len(blocked.samples) >= mark+load })
+	mark := free.Mark()
+	free.Until(t, "samples of the other", func() bool { return free.Good(counter, mark) >= 3 })
+	close(open)
+	var told point.Link
+	blocked.Until(t, "word of what was left out", func() bool {
+		told = blocked.Last()
+		return told.State == point.LinkUp && told.Err != ""
+	})
+	assert.Regexp(t, `^\d+ samples were left out because what takes them was too slow; all points are read anew$`, told.Err)
+	mark = blocked.Mark()
+	blocked.Until(t, "all points anew", func() bool { return len(blocked.Samples) >= mark+load })
 	assert.Less(t, uint64(opcua.MaxWaiting/2), s.Stats().Machines[0].Samples)
 }

@@ -18,34 +18,34 @@ func TestRead(t *testing.T) {
 	plant := startPlant(t, sim.OPCUAOptions{})
 	m := mixer(t, "mixer-1")
 	_, r := read(t, newPool(t), specOf(plant), m)
-	r.until(t, "a value of each point", func() bool {
+	r.Until(t, "a value of each point", func() bool {
 		for i := range m.Points {
-			if r.good(uint32(i), 0) == 0 {
+			if r.Good(uint32(i), 0) == 0 {
 				return false
 			}
 		}
-		return r.good(counter, 0) >= 5
+		return r.Good(counter, 0) >= 5
 	})
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	l := r.links[0]
+	r.Lock()
+	defer r.Unlock()
+	l := r.Links[0]
 	assert.Equal(t, point.LinkUp, l.State)
 	assert.Equal(t, point.Encrypted, l.Security)
 	assert.Equal(t, "Aes256_Sha256_RsaPss SignAndEncrypt", l.Mechanism)
-	assert.Equal(t, "u-force", r.metas[force].Unit)
-	assert.Empty(t, r.metas[force].Status)
+	assert.Equal(t, "u-force", r.Metas[force].Unit)
+	assert.Empty(t, r.Metas[force].Status)
 	for i, kind := range map[uint32]point.Kind{
 		counter: point.Uint, force: point.Float, state: point.Uint, program: point.Text, pump: point.Bool,
 		energy: point.Int, temperature: point.Float, torqueLog: point.Bytes,
 	} {
-		s := r.of(i, 0)[0]
+		s := r.Of(i, 0)[0]
 		assert.Equal(t, kind, s.Value.Kind(), m.Points[i].Name)
 		assert.WithinDuration(t, time.Now(), time.Unix(0, s.Time), time.Minute)
 	}
-	assert.Equal(t, string(plant.Canaries()[0]), string(r.of(program, 0)[0].Value.Data()))
-	assert.Equal(t, plant.Payloads("mixer-1")[0], r.of(torqueLog, 0)[0].Value.Data())
+	assert.Equal(t, string(plant.Canaries()[0]), string(r.Of(program, 0)[0].Value.Data()))
+	assert.Equal(t, plant.Payloads("mixer-1")[0], r.Of(torqueLog, 0)[0].Value.Data())
 	var got []uint32
-	for _, s := range r.of(counter, 0) {
+	for _, s := range r.Of(counter, 0) {
 		got = append(got, uint32(s.Value.Uint()))
 	}
 	assert.Equal(t, plant.Served("mixer-1", sim.Counter)[:len(got)], got, "each once, none lost")
@@ -60,7 +60,7 @@ func TestRenewal(t *testing.T) {
 	pool := newPool(t)
 	pool.Renew(4 * time.Second)
 	s, r := read(t, pool, spec, loaded(t, load))
-	r.until(t, "samples over two lives of the keys", func() bool { return r.good(0, 0) >= 9 })
+	r.Until(t, "samples over two lives of the keys", func() bool { return r.Good(0, 0) >= 9 })
 	assert.Equal(t, uint64(1), s.Stats().Connections)
 	assert.Zero(t, s.Stats().Deaths)
 }
@@ -70,11 +70,11 @@ func TestRenewal(t *testing.T) {
 func TestSignalsOfTheGroup(t *testing.T) {
 	plant := startPlant(t, sim.OPCUAOptions{})
 	s, r := read(t, newPool(t), specOf(plant), mixer(t, "mixer-1"))
-	r.until(t, "a value", func() bool { return r.good(counter, 0) > 0 })
+	r.Until(t, "a value", func() bool { return r.Good(counter, 0) > 0 })
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		require.NoError(t, syscall.Kill(s.Worker(), sig))
 	}
-	mark := r.mark()
-	r.until(t, "more values", func() bool { return r.good(counter, mark) > 2 })
+	mark := r.Mark()
+	r.Until(t, "more values", func() bool { return r.Good(counter, mark) > 2 })
 	assert.Zero(t, s.Stats().Deaths)
 }
