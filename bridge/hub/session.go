@@ -16,9 +16,11 @@ import (
 )
 
 const (
-	// batch is how many messages are published at one go. While their
-	// acknowledgements are waited for, the rest of the gateway's window arrives.
-	batch = 48
+	// batch is how many messages are published at one go: half a window. While their
+	// acknowledgements are waited for, the other half arrives.
+	batch = dtls.WindowMessages / 2
+	// few is how many are worth publishing where no more wait.
+	few = 8
 	// gatherTime is how long a message waits for others to be published with it.
 	gatherTime = 300 * time.Microsecond
 	// pulse is how often a gateway that waits hears that the hub is there.
@@ -167,7 +169,7 @@ func (s *session) gather(ctx context.Context, items []item) []item {
 	moment := time.NewTimer(gatherTime)
 	defer moment.Stop()
 	for items[len(items)-1].refuse == "" && len(items) < batch {
-		if len(items) >= batch/6 && len(s.queue) == 0 {
+		if len(items) >= few && len(s.queue) == 0 {
 			break
 		}
 		select {

@@ -15,7 +15,9 @@ import (
 )
 
 const (
-	batchMessages = 256
+	// batchMessages are a few windows of an uplink. Between two Sends nothing is
+	// under way, and both ends wait.
+	batchMessages = 1024
 	batchBytes    = 1 << 20
 	firstPause    = 200 * time.Millisecond
 	longestPause  = 10 * time.Second
@@ -44,7 +46,7 @@ type Config struct {
 	// address whose body is the record. The message is valid during the call.
 	Quarantine func(m envelope.Message, reason string) error
 
-	BatchMessages int // in one Send; 256 where it is 0
+	BatchMessages int // in one Send; 1024 where it is 0
 	BatchBytes    int // of bodies in one Send, but always one message; 1 MiB where it is 0
 }
 

@@ -78,19 +78,19 @@ func (g *rig) stop(t *testing.T) {
 func TestDelivers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
-		q, u := newQueue(data(1, 600)...), &fake{}
+		q, u := newQueue(data(1, 2500)...), &fake{}
 		g := start(t, q, u)
 		require.NoError(t, g.Drain(t.Context()))
-		require.Equal(t, span(1, 600), u.has())
-		require.Equal(t, 3, u.count(), "in batches of 256")
-		require.EqualValues(t, 600, q.position())
+		require.Equal(t, span(1, 2500), u.has())
+		require.Equal(t, 3, u.count(), "in batches of 1024")
+		require.EqualValues(t, 2500, q.position())
 		s := g.Status()
 		require.Len(t, s, 1)
-		require.Equal(t, Status{Name: "uplink-1", State: Delivering, Since: began, Messages: 600, Bytes: s[0].Bytes, LastStored: began}, s[0])
+		require.Equal(t, Status{Name: "uplink-1", State: Delivering, Since: began, Messages: 2500, Bytes: s[0].Bytes, LastStored: began}, s[0])
 		require.NotZero(t, s[0].Bytes)
-		q.add(data(601, 601)...)
+		q.add(data(2501, 2501)...)
 		synctest.Wait()
-		require.Equal(t, span(1, 601), u.has())
+		require.Equal(t, span(1, 2501), u.has())
 		g.stop(t)
 		require.NoError(t, g.Close())
 		require.True(t, u.closed)
@@ -264,7 +264,9 @@ func TestSilentUplink(t *testing.T) {
 		began := time.Now()
 		g := start(t, q, first, second)
 		require.NoError(t, g.Drain(t.Context()))
-		require.LessOrEqual(t, time.Since(began), longEnough+4*time.Second)
+		// Just before it is long enough there is one more pause, of 0.8 s and half as much
+		// again at the most, and one more attempt.
+		require.LessOrEqual(t, time.Since(began), longEnough+1200*time.Millisecond+3500*time.Millisecond)
 		require.Equal(t, span(3, 5), second.has())
 		require.Equal(t, []string{"uplink-changed: uplink-2 delivers instead of uplink-1"}, g.events, "the first had stored some")
 		g.stop(t)
