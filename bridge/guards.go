@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fieldseal/fieldseal/bridge/durable"
 	"github.com/fieldseal/fieldseal/bridge/stream"
 	"github.com/fieldseal/fieldseal/configs"
 )
@@ -85,7 +86,7 @@ func (g *guardMemory) save(sinks []*sink, now time.Time, last bool) {
 	}
 	b, err := json.Marshal(g.merge(all))
 	if err == nil && !bytes.Equal(b, g.written) {
-		err = writeDurably(g.path, b)
+		err = durable.Replace(g.path, 0o600, b)
 	}
 	g.at = now
 	if err != nil {

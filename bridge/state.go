@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fieldseal/fieldseal/bridge/durable"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 )
@@ -94,33 +95,14 @@ func nextStart(dir string, seen uint64) (start uint64, behind bool, err error) {
 	behind = n < seen
 	n = max(n, seen) + 1
 	b = []byte(strconv.FormatUint(n, 10) + "\n")
-	err = writeDurably(path, b)
+	err = durable.Replace(path, 0o600, b)
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
-		err = errors.Join(os.Remove(path+".new"), overwrite(path, b))
+		err = overwrite(path, b)
 	}
 	if err != nil {
 		return 0, false, fmt.Errorf("cannot write the start counter: %w", err)
 	}
 	return n, behind, nil
-}
-
-// writeDurably replaces a file: written beside it, flushed, renamed, and the
-// folder flushed.
-func writeDurably(path string, b []byte) error {
-	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(path))
 }
 
 // overwrite writes a few bytes over those of a file, for which a full disk has
@@ -132,15 +114,6 @@ func overwrite(path string, b []byte) error {
 	}
 	_, err = f.WriteAt(b, 0)
 	return errors.Join(err, f.Truncate(int64(len(b))), f.Sync(), f.Close())
-}
-
-// syncFolder makes the names in a folder durable.
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // quarantined is what is kept of a message that no uplink can ever accept.
@@ -198,10 +171,10 @@ func putInQuarantine(dir, name string, q quarantined) (file string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("cannot encode a refused message: %w", err)
 	}
-	if err := writeDurably(file, b); err != nil {
+	if err := durable.Replace(file, 0o600, b); err != nil {
 		return "", fmt.Errorf("cannot keep a refused message: %w", err)
 	}
-	return file, syncFolder(dir)
+	return file, durable.SyncFolder(dir)
 }
 
 func readQuarantined(file string) (q quarantined, err error) {
@@ -227,7 +200,7 @@ func markExplained(file string) error {
 	if err != nil {
 		return err
 	}
-	return writeDurably(file, b)
+	return durable.Replace(file, 0o600, b)
 }
 
 // unexplained gives the refused messages whose loss record a crash prevented.

@@ -51,7 +51,8 @@ var layers = []layer{
 		own:    []string{"bridge/", "adapters/", "policy$", "policy/", "configs$"},
 		others: []string{backoff, "github.com/fsnotify/fsnotify", "golang.org/x/sys/"},
 	},
-	{pkg: "bridge/clock", others: []string{"golang.org/x/sys/unix"}},
+	{pkg: "bridge/durable"},
+	{pkg: "bridge/clock", own: []string{"bridge/durable$"}, others: []string{"golang.org/x/sys/unix"}},
 	{pkg: "bridge/point"},
 	{pkg: "bridge/status", own: []string{"bridge/point$"}},
 	{pkg: "bridge/stream", own: []string{"bridge/point$", "bridge/envelope$", "policy$", "policy/"}},
@@ -64,7 +65,7 @@ var layers = []layer{
 	{pkg: "bridge/relay", own: []string{"bridge/outbox$", "bridge/envelope$"}, others: []string{backoff}},
 	{pkg: "bridge/hub", own: []string{"bridge/envelope$", "adapters/dtls$", "adapters/nats$"}, others: []string{backoff}},
 	{
-		pkg: "bridge/keystore", own: []string{"bridge/status$"},
+		pkg: "bridge/keystore", own: []string{"bridge/durable$", "bridge/status$"},
 		others: []string{"golang.org/x/crypto/", "golang.org/x/sys/", "filippo.io/age", "github.com/google/go-tpm/"},
 	},
 	{pkg: "bridge/audit", own: []string{"bridge/status$"}, others: []string{"golang.org/x/mod/sumdb/"}},
@@ -85,7 +86,7 @@ var layers = []layer{
 	{pkg: "adapters/nats", own: []string{"bridge/envelope$"}, others: []string{"github.com/nats-io/nats.go", backoff}},
 	{pkg: "adapters/dtls", own: []string{"bridge/envelope$"}, others: []string{"github.com/pion/", cbor, backoff}},
 	{pkg: "adapters/files", own: []string{"bridge/envelope$"}, others: []string{cbor}},
-	{pkg: "policy", own: []string{"bridge/point$"}, others: []string{"golang.org/x/mod/sumdb/note", cbor}},
+	{pkg: "policy", own: []string{"bridge/durable$", "bridge/point$"}, others: []string{"golang.org/x/mod/sumdb/note", cbor}},
 	{
 		pkg: "configs", own: []string{"bridge/point$", "policy$", "policy/", "adapters/"},
 		others: []string{"go.yaml.in/yaml/v4", "github.com/invopop/jsonschema"},

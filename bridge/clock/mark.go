@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"time"
+
+	"github.com/fieldseal/fieldseal/bridge/durable"
 )
 
 // again is how long a mark that could not be written waits.
@@ -51,33 +52,11 @@ func (c *Clock) save() error {
 	c.tried = time.Now()
 	b, err := json.Marshal(kept{c.mark.UTC(), c.policy})
 	if err == nil {
-		err = replace(c.file, append(b, '\n'))
+		err = durable.Replace(c.file, 0o600, b, []byte("\n"))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot keep the highest synchronised time seen: %w", err)
 	}
 	c.saved, c.tried = c.mark, time.Time{}
 	return nil
-}
-
-// replace writes a file beside the old one, flushes it, and puts it in its
-// place.
-func replace(file string, b []byte) error {
-	tmp := file + ".new"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, file); err != nil {
-		return err
-	}
-	d, err := os.Open(filepath.Dir(file))
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/fieldseal/fieldseal/bridge/durable"
 )
 
 // credentialSize is the least size of a credential in bytes. It is a key, not a
@@ -100,28 +102,5 @@ func MakeCredential(state, name string) (key []byte, path string, err error) {
 	}
 	key = make([]byte, credentialSize)
 	_, _ = rand.Read(key)
-	return key, path, writeFile(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
-}
-
-// writeFile replaces a file, readable by its owner only: written beside it,
-// flushed, renamed, and the folder flushed.
-func writeFile(path string, b []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*") // 0600
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, err)
-	}
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot write %s: %w", path, errors.Join(err, os.Remove(f.Name())))
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("cannot flush %s: %w", dir, err)
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return key, path, durable.Replace(path, 0o600, []byte(base64.StdEncoding.EncodeToString(key)+"\n"))
 }

@@ -27,6 +27,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/fieldseal/fieldseal/bridge/durable"
 )
 
 // The entries that every gateway has.
@@ -200,7 +202,7 @@ func (s *Store) Save() error {
 		return err
 	}
 	out = aead.Seal(out, nil, plain, out)
-	return writeFile(s.path, out)
+	return durable.Replace(s.path, 0o600, out)
 }
 
 // fileAEAD derives the key of one writing of the file. The nonce is random and

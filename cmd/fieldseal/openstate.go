@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fieldseal/fieldseal/bridge/durable"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy/approval"
@@ -181,8 +182,7 @@ func (k *keptState) fits(v *verified) error {
 // Load gives the reader's state.
 func (k *keptState) Load() ([]byte, error) { return k.body, nil }
 
-// Save replaces the file: written beside it, flushed, renamed, and the folder
-// flushed.
+// Save replaces the file.
 func (k *keptState) Save(state []byte) error {
 	k.body = nil
 	line, err := json.Marshal(k.ours)
@@ -190,27 +190,7 @@ func (k *keptState) Save(state []byte) error {
 		return err
 	}
 	rest := append(append(line, '\n'), state...)
-	dir := filepath.Dir(k.path)
-	f, err := os.CreateTemp(dir, ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already where all went well
-	_, err = f.WriteString(stateLine(rest) + "\n")
-	if err == nil {
-		_, err = f.Write(rest)
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), k.path); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.Replace(k.path, 0o600, []byte(stateLine(rest)+"\n"), rest)
 }
 
 // reader makes the reader that goes on, or one that has seen nothing.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/fieldseal/fieldseal/bridge/durable"
 	"github.com/fieldseal/fieldseal/configs"
 	"github.com/fieldseal/fieldseal/policy/approval"
 )
@@ -129,19 +130,10 @@ func readIf(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, approval.MaxNote+1))
 }
 
-// replaceFile writes a file beside the old one and puts it in its place.
+// replaceFile replaces a file whose content is another one.
 func replaceFile(path string, b []byte, mode fs.FileMode) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, b) {
 		return nil
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already where all went well
-	_, err = f.Write(b)
-	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return durable.Replace(path, mode, b)
 }

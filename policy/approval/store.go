@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/fieldseal/fieldseal/bridge/durable"
 )
 
 const (
@@ -79,7 +81,7 @@ func Create(state string, set Set) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch err := put(st.path, b, whereNone); {
+	switch err := durable.Create(st.path, 0o600, b); {
 	case errors.Is(err, fs.ErrExist):
 		return nil, fmt.Errorf("approvers are pinned in %s already; enough of them sign the new set to change it", st.path)
 	case err != nil:
@@ -328,8 +330,7 @@ func clone(c Copy) Copy {
 	return c
 }
 
-// write replaces the file: written beside it, flushed, renamed, and the folder
-// flushed.
+// write replaces the file.
 func (st *Store) write() error {
 	if st.path == "" {
 		return errors.New("cannot keep the approvals: this is a store to look at")
@@ -338,7 +339,7 @@ func (st *Store) write() error {
 	if err != nil {
 		return err
 	}
-	if err := put(st.path, b, os.Rename); err != nil {
+	if err := durable.Replace(st.path, 0o600, b); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotKept, err)
 	}
 	return nil
@@ -371,39 +372,4 @@ func (st *Store) encode() ([]byte, error) {
 func header(body []byte) string {
 	sum := sha256.Sum256(body)
 	return storeHeader + hex.EncodeToString(sum[:])
-}
-
-// whereNone places a file where there is none yet.
-func whereNone(from, to string) error {
-	err := os.Link(from, to)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) { // a file system without links
-		return errors.Join(fs.ErrExist, err)
-	}
-	return os.Rename(from, to)
-}
-
-// put writes a file beside the path, flushes it and places it there.
-func put(path string, b []byte, place func(from, to string) error) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, ".new-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already where all went well
-	_, err = f.Write(b)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = place(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
