@@ -327,6 +327,23 @@ func TestSave(t *testing.T) {
 	})
 }
 
+// TestSaveNow: what is over is over after a power cut too, by the mark alone: it is
+// what the clock says now, and not when the kernel was asked last.
+func TestSaveNow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "clock")
+		w := &wall{is: true}
+		c := w.open(t, file)
+		c.Read()
+		pass(refresh - time.Millisecond)
+		decided, _ := c.Deciding()
+		require.NoError(t, c.Save(0))
+		w.is = false
+		assert.False(t, w.open(t, file).Read().Mark.Before(decided))
+	})
+}
+
 // TestNotSaved: what cannot be written waits, and is tried again.
 func TestNotSaved(t *testing.T) {
 	t.Parallel()

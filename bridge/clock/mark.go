@@ -36,10 +36,14 @@ func load(file string) (k kept, err error) {
 
 // Save writes the mark where it is that much above the one on disk, or another
 // one: flash takes only so many writes. After an error a minute passes before the
-// next attempt, but with 0.
+// next attempt. With 0 it writes what the clock says now, at once.
 func (c *Clock) Save(every time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if every == 0 {
+		c.asked = time.Time{} // the mark is from when the kernel was asked
+		c.read()
+	}
 	rose := c.mark.Sub(c.saved)
 	if c.mark.Equal(c.saved) || rose > 0 && rose < every || every > 0 && !c.tried.IsZero() && time.Since(c.tried) < again {
 		return nil
