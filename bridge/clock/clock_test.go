@@ -323,7 +323,9 @@ func TestSave(t *testing.T) {
 		w.is = false
 		c = w.open(t, file)
 		assert.True(t, r.Mark.Equal(c.Read().Mark))
-		assert.NoFileExists(t, file+".new")
+		left, err := os.ReadDir(filepath.Dir(file))
+		require.NoError(t, err)
+		assert.Len(t, left, 1)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -31,7 +32,6 @@ func TestReplace(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "start")
 	require.NoError(t, durable.Replace(path, 0o600, []byte("1"), []byte("7\n")))
-	require.NoError(t, os.WriteFile(path+".new", bytes.Repeat([]byte("x"), 100), 0o644), "a power cut")
 	require.NoError(t, durable.Replace(path, 0o640, []byte("18\n")))
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
@@ -92,12 +92,46 @@ func TestErrors(t *testing.T) {
 	require.Error(t, durable.Replace(path, 0o600, []byte("new")), "a folder")
 	assert.Equal(t, []string{"state"}, names(t, dir))
 	require.ErrorIs(t, durable.Replace(filepath.Join(dir, "none", "state"), 0o600, nil), fs.ErrNotExist)
+}
 
-	target := filepath.Join(dir, "target")
-	require.NoError(t, os.WriteFile(target, []byte("somebody's"), 0o600))
-	require.NoError(t, os.Symlink(target, filepath.Join(dir, "link.new")))
-	require.ErrorIs(t, durable.Replace(filepath.Join(dir, "link"), 0o600, []byte("new")), unix.ELOOP)
-	b, err := os.ReadFile(target)
+// TestNoRoom: a disk that is full half way through leaves the old file.
+func TestNoRoom(t *testing.T) {
+	var was unix.Rlimit
+	require.NoError(t, unix.Getrlimit(unix.RLIMIT_FSIZE, &was))
+	signal.Ignore(unix.SIGXFSZ)
+	t.Cleanup(func() {
+		require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &was))
+		signal.Reset(unix.SIGXFSZ)
+	})
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state")
+	require.NoError(t, durable.Replace(path, 0o600, []byte("old")))
+	limit := was
+	limit.Cur = 100
+	require.NoError(t, unix.Setrlimit(unix.RLIMIT_FSIZE, &limit))
+	require.ErrorIs(t, durable.Replace(path, 0o600, []byte("new"), make([]byte, 5000)), unix.EFBIG)
+	require.ErrorIs(t, durable.Create(filepath.Join(dir, "other"), 0o600, make([]byte, 5000)), unix.EFBIG)
+	b, err := os.ReadFile(path)
 	require.NoError(t, err)
-	assert.Equal(t, "somebody's", string(b))
+	assert.Equal(t, "old", string(b))
+	assert.Equal(t, []string{"state"}, names(t, dir))
+}
+
+// TestKilled: what is left of one that was killed harms nobody.
+func TestKilled(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "approvals")
+	require.NoError(t, durable.Create(path, 0o600, []byte("first")))
+	// Killed between the link and the removal, under each name that it could have had.
+	for _, left := range []string{path + ".new", filepath.Join(dir, ".approvals.new"), filepath.Join(dir, ".approvals.new-1")} {
+		require.NoError(t, os.Link(path, left))
+	}
+	require.ErrorIs(t, durable.Create(path, 0o600, []byte("second")), fs.ErrExist)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "first", string(b))
+	require.NoError(t, durable.Replace(path, 0o600, []byte("third")))
+	b, err = os.ReadFile(path + ".new")
+	require.NoError(t, err)
+	assert.Equal(t, "first", string(b), "nobody writes into what is there")
 }
