@@ -155,11 +155,12 @@ func TestHalfFrame(t *testing.T) {
 	r := newRig(t, sim.ModbusOptions{})
 	rec := r.attach("press-1", press(1))
 	r.run()
-	rec.Until(t, "a poll", func() bool { return rec.Good(counter, 0) > 1 })
+	rec.Until(t, "a poll", func() bool { return rec.Good(counter, 0) > 1 && rec.Good(torqueLog, 0) == 1 })
+	before := rec.Mark()
 	r.sim.HalfFrame()
 	rec.Until(t, "a second connection", func() bool { return len(rec.Links) > 1 && rec.Last().State == point.LinkUp })
 	mark := rec.Mark()
-	rec.Until(t, "more", func() bool { return rec.Good(counter, mark) > 3 && rec.Good(torqueLog, mark) == 1 })
+	rec.Until(t, "more", func() bool { return rec.Good(counter, mark) > 3 && rec.Good(torqueLog, before) == 1 })
 	assert.Equal(t, uint64(1), r.source.Stats().Reconnects)
 }
 

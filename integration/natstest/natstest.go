@@ -163,10 +163,26 @@ func (s *Server) AddStream(name string, change func(*jetstream.StreamConfig), su
 		if change != nil {
 			change(&config)
 		}
-		_, err := js.CreateOrUpdateStream(ctx, config)
-		return err
+		for {
+			_, err := js.CreateOrUpdateStream(ctx, config)
+			if api := (*jetstream.APIError)(nil); !errors.As(err, &api) || api.ErrorCode != noStore {
+				return err
+			}
+			select {
+			case <-time.After(again):
+			case <-ctx.Done():
+				return err
+			}
+		}
 	})
 }
+
+const (
+	// noStore is what the server answers while it still removes the files of a stream
+	// that had the same name.
+	noStore jetstream.ErrorCode = 10049
+	again                       = 20 * time.Millisecond
+)
 
 // JetStream calls fn with a connection from within this process, as the server's
 // owner has one.
