@@ -47,7 +47,14 @@ func newRecorder(t testing.TB) *recorder {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	t.Cleanup(func() { r.Look(func() { assert.Empty(t, r.Breaches) }) })
+	t.Cleanup(func() {
+		r.Lock()
+		defer r.Unlock()
+		assert.Empty(t, r.Breaches)
+		for _, l := range r.Links {
+			assert.Equal(t, l.State == point.LinkUp, l.Err == "", "%+v", l)
+		}
+	})
 	return r
 }
 

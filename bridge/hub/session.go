@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	// batch is how many messages are published at one go: half a window. While their
-	// acknowledgements are waited for, the other half arrives.
-	batch = dtls.WindowMessages / 2
+	// batch is how many messages are published at one go, and largeBatch where they are
+	// stored quickly: half a window. While their acknowledgements are waited for, the
+	// other half arrives. A gateway hears of the whole at the end only, and gives up
+	// when it hears nothing for some seconds: publishing should not take storeTime.
+	batch, largeBatch = 48, dtls.WindowMessages / 2
+	storeTime         = time.Second
 	// few is how many are worth publishing where no more wait.
 	few = 8
 	// gatherTime is how long a message waits for others to be published with it.
@@ -132,8 +135,9 @@ func (s *session) receive(ctx context.Context) error {
 // store publishes what the gateway sent, in order, and says how far it is
 // stored. Its error ends the session.
 func (s *session) store(ctx context.Context) error {
-	items := make([]item, 0, batch)
-	messages := make([]envelope.Message, 0, batch)
+	items := make([]item, 0, largeBatch)
+	messages := make([]envelope.Message, 0, largeBatch)
+	most := batch
 	for {
 		items, messages = items[:0], messages[:0]
 		select {
@@ -142,16 +146,18 @@ func (s *session) store(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		items = s.gather(ctx, items)
+		items = s.gather(ctx, items, most)
 		last := &items[len(items)-1]
 		for _, i := range items {
 			if i.refuse == "" {
 				messages = append(messages, i.message)
 			}
 		}
+		began := time.Now()
 		if err := s.publish(ctx, items[0].number, messages); err != nil {
 			return err
 		}
+		most = nextBatch(len(messages), time.Since(began))
 		if last.refuse != "" {
 			if err := s.refuse(last.number, &last.message, last.refuse); err != nil {
 				return err
@@ -162,13 +168,20 @@ func (s *session) store(ctx context.Context) error {
 	}
 }
 
-// gather takes what else is in the queue, up to a batch or the first that is
-// refused. Where that is little it waits a moment for more: publishing and
+// nextBatch says how many messages are published next, where n were stored in the time.
+func nextBatch(n int, took time.Duration) int {
+	if took*largeBatch > storeTime*time.Duration(n) {
+		return batch
+	}
+	return largeBatch
+}
+
+// gather takes what else is in the queue, up to most or the first that is refused. Where that is little it waits a moment for more: publishing and
 // acknowledging a few at a time costs as much as many.
-func (s *session) gather(ctx context.Context, items []item) []item {
+func (s *session) gather(ctx context.Context, items []item, most int) []item {
 	moment := time.NewTimer(gatherTime)
 	defer moment.Stop()
-	for items[len(items)-1].refuse == "" && len(items) < batch {
+	for items[len(items)-1].refuse == "" && len(items) < most {
 		if len(items) >= few && len(s.queue) == 0 {
 			break
 		}

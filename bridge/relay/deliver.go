@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/bridge/outbox"
@@ -30,7 +31,9 @@ func (r *Relay) deliver(ctx context.Context) error {
 			}
 			continue
 		}
+		began := r.now()
 		n, sendErr := r.send(ctx, l, batch)
+		r.nextBatch(n, r.now().Sub(began))
 		r.resent(l, min(n, sent))
 		sent = len(batch) - n
 		if n > 0 {
@@ -52,6 +55,15 @@ func (r *Relay) deliver(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// nextBatch says how many messages the next Send takes, of which the last one stored n in
+// the time.
+func (r *Relay) nextBatch(n int, took time.Duration) {
+	r.most = r.cfg.BatchMessages
+	if took*batchMessages > sendTime*time.Duration(n) {
+		r.most = min(fewMessages, r.most)
+	}
 }
 
 // send gives messages to an uplink, and notes what that says about it. The error

@@ -15,9 +15,13 @@ import (
 )
 
 const (
-	// batchMessages are a few windows of an uplink. Between two Sends nothing is
-	// under way, and both ends wait.
+	// A Send takes fewMessages. Where they are quickly there it takes batchMessages,
+	// which is more than an uplink has under way: between two Sends both ends wait.
+	// Nothing is freed before the end of a Send, so that it should not last longer than
+	// sendTime.
+	fewMessages   = 256
 	batchMessages = 1024
+	sendTime      = 2 * time.Second
 	batchBytes    = 1 << 20
 	firstPause    = 200 * time.Millisecond
 	longestPause  = 10 * time.Second
@@ -46,7 +50,7 @@ type Config struct {
 	// address whose body is the record. The message is valid during the call.
 	Quarantine func(m envelope.Message, reason string) error
 
-	BatchMessages int // in one Send; 1024 where it is 0
+	BatchMessages int // in one Send, at the most; 1024 where it is 0
 	BatchBytes    int // of bodies in one Send, but always one message; 1 MiB where it is 0
 }
 
@@ -62,6 +66,7 @@ type Relay struct {
 	links     []*link
 	delivered *link // the one that stored something last
 	keys      keyFrames
+	most      int // messages in the next Send
 	batch     []envelope.Message
 	positions []uint64 // of the messages of batch
 
@@ -92,7 +97,7 @@ func New(cfg Config) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, logger: cfg.Logger, now: time.Now,
 		freed: make(chan struct{}, 1), ended: make(chan struct{}),
-		keys: newKeyFrames(cfg.Logger),
+		keys: newKeyFrames(cfg.Logger), most: min(fewMessages, cfg.BatchMessages),
 	}
 	for i, u := range cfg.Uplinks {
 		r.links = append(r.links, &link{Named: u, index: i, pause: newPause()})
@@ -112,7 +117,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.cfg.Queue.Rewind()
 	pause := newPause()
 	for {
-		entries, err := r.cfg.Queue.Next(ctx, r.cfg.BatchMessages, r.cfg.BatchBytes)
+		entries, err := r.cfg.Queue.Next(ctx, r.most, r.cfg.BatchBytes)
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -82,7 +82,7 @@ func TestDelivers(t *testing.T) {
 		g := start(t, q, u)
 		require.NoError(t, g.Drain(t.Context()))
 		require.Equal(t, span(1, 2500), u.has())
-		require.Equal(t, 3, u.count(), "in batches of 1024")
+		require.Equal(t, 4, u.count(), "256, and then 1024")
 		require.EqualValues(t, 2500, q.position())
 		s := g.Status()
 		require.Len(t, s, 1)
