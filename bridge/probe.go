@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/fieldseal/fieldseal/adapters/dtls"
 	"github.com/fieldseal/fieldseal/adapters/nats"
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
@@ -130,6 +131,19 @@ func InspectNATS(ctx context.Context, c *configs.Config, u *configs.NATS, keys *
 		return nil, fmt.Errorf("cannot look at it: %w", err)
 	}
 	return found, nil
+}
+
+// InspectDTLS hears from the hubs of a DTLS uplink where they publish, without
+// sending anything.
+func InspectDTLS(ctx context.Context, c *configs.Config, u *configs.DTLS, keys *keystore.Store) ([]dtls.Seen, error) {
+	if keys == nil {
+		return nil, ErrNoKeys
+	}
+	cfg, err := dtlsConfig(c.Gateway, u, keys, nil)
+	if err != nil {
+		return nil, err
+	}
+	return dtls.Inspect(ctx, cfg)
 }
 
 // addresses are those of all messages that the gateway makes.

@@ -48,24 +48,32 @@ func wireUplink(gateway string, u configs.Uplink, keys *keystore.Store, logger *
 			Gateway: gateway, TLS: t, Logger: logger,
 		})
 	case u.DTLS != nil:
-		t, err := clientTLS(keys, u.DTLS.Certificate, u.DTLS.Trust)
+		c, err := dtlsConfig(gateway, u.DTLS, keys, logger)
 		if err != nil {
 			return nil, err
 		}
-		if c, err := keys.Certificate(u.DTLS.Certificate); err != nil {
-			return nil, err
-		} else if _, ok := c.Leaf.PublicKey.(*ecdsa.PublicKey); !ok {
-			return nil, fmt.Errorf("keystore:%s has a key for %s, and DTLS takes ECDSA only; write certificate: keystore:%s",
-				u.DTLS.Certificate, c.Leaf.PublicKeyAlgorithm, keystore.Uplink)
-		}
-		return dtls.New(dtls.Config{
-			Servers: u.DTLS.Servers, Prefix: u.DTLS.Prefix, Stream: u.DTLS.Stream, MinCwnd: u.DTLS.MinWindow,
-			Gateway: gateway, TLS: t, Logger: logger,
-		})
+		return dtls.New(c)
 	case u.Files != nil:
 		return files.New(files.Config{Folder: u.Files.Folder, Gateway: gateway, Logger: logger})
 	}
 	return nil, errors.New("no protocol")
+}
+
+func dtlsConfig(gateway string, u *configs.DTLS, keys *keystore.Store, logger *slog.Logger) (dtls.Config, error) {
+	t, err := clientTLS(keys, u.Certificate, u.Trust)
+	if err != nil {
+		return dtls.Config{}, err
+	}
+	if c, err := keys.Certificate(u.Certificate); err != nil {
+		return dtls.Config{}, err
+	} else if _, ok := c.Leaf.PublicKey.(*ecdsa.PublicKey); !ok {
+		return dtls.Config{}, fmt.Errorf("keystore:%s has a key for %s, and DTLS takes ECDSA only; write certificate: keystore:%s",
+			u.Certificate, c.Leaf.PublicKeyAlgorithm, keystore.Uplink)
+	}
+	return dtls.Config{
+		Servers: u.Servers, Prefix: u.Prefix, Stream: u.Stream, MinCwnd: u.MinWindow,
+		Gateway: gateway, TLS: t, Logger: logger,
+	}, nil
 }
 
 // clientTLS is the TLS configuration of a client that proves itself with a

@@ -7,7 +7,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/fieldseal/fieldseal/adapters/dtls"
 	"github.com/fieldseal/fieldseal/bridge"
+	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/configs"
 )
 
@@ -22,8 +24,7 @@ func (o *online) uplinks(ctx context.Context) {
 		case u.Files != nil:
 			o.folder(u, where)
 		case u.DTLS != nil:
-			o.note(o.file, "", where, "uplink "+u.Name+" is not looked at: a hub says where it stores only to a gateway that is going to send",
-				"the gateway's own status tells: fieldseal status")
+			o.hubs(ctx, u, where)
 		}
 	}
 }
@@ -31,12 +32,7 @@ func (o *online) uplinks(ctx context.Context) {
 // nats looks at the stream of a NATS uplink.
 func (o *online) nats(ctx context.Context, u *configs.Uplink, where at) {
 	found, err := bridge.InspectNATS(ctx, o.config, u.NATS, o.keys)
-	switch {
-	case errors.Is(err, bridge.ErrNoKeys):
-		o.unseen(o.file, "", where, "uplink "+u.Name+" is not looked at: "+err.Error(), "look on the gateway, as the user that runs it: fieldseal check --online")
-	case err != nil:
-		o.problem(o.file, "", where, "uplink "+u.Name+": "+err.Error(), "fieldseal keys list shows what certificates there are")
-	}
+	o.withoutKeys(u, where, err)
 	for _, f := range found {
 		what := "uplink " + u.Name + ": " + f.What
 		switch {
@@ -46,6 +42,48 @@ func (o *online) nats(ctx context.Context, u *configs.Uplink, where at) {
 			o.note(o.file, "", where, what, f.Instead)
 		default:
 			o.problem(o.file, "", where, what, f.Instead)
+		}
+	}
+}
+
+// withoutKeys says why nobody was connected to, if that is so.
+func (o *online) withoutKeys(u *configs.Uplink, where at, err error) {
+	switch {
+	case errors.Is(err, bridge.ErrNoKeys):
+		o.unseen(o.file, "", where, "uplink "+u.Name+" is not looked at: "+err.Error(), "look on the gateway, as the user that runs it: fieldseal check --online")
+	case err != nil:
+		o.problem(o.file, "", where, "uplink "+u.Name+": "+err.Error(), "fieldseal keys list shows what certificates there are")
+	}
+}
+
+// hubs hears from the hubs of a DTLS uplink where they publish. All of them must
+// lead to one place.
+func (o *online) hubs(ctx context.Context, u *configs.Uplink, where at) {
+	seen, err := bridge.InspectDTLS(ctx, o.config, u.DTLS, o.keys)
+	o.withoutKeys(u, where, err)
+	said := "uplink " + u.Name + ": "
+	var first *dtls.Seen
+	for i := range seen {
+		s := &seen[i]
+		var fault *envelope.Fault
+		switch {
+		case errors.As(s.Err, &fault):
+			why := fault.What
+			if fault.Err != nil {
+				why += ": " + fault.Err.Error()
+			}
+			o.problem(o.file, "", where, said+"the hub "+s.Server+": "+why, fault.Instead)
+		case s.Err != nil && ctx.Err() != nil:
+			o.problem(o.file, "", where, said+"the hub "+s.Server+" did not answer in time", "a longer --timeout waits longer")
+		case s.Err != nil:
+			o.problem(o.file, "", where, said+"the hub "+s.Server+" cannot be reached: "+s.Err.Error(), "start it, or let UDP through to it both ways; its own log tells whom it turned away")
+		case first == nil:
+			first = s
+			o.note(o.file, "", where, fmt.Sprintf("%sthe hub %s stores in the stream %s, under %s", said, s.Server, s.Welcome.Stream, s.Welcome.Prefix),
+				"whether that stream keeps what it is given is for the hub to see: fieldseal hub check --online")
+		case s.Welcome.Prefix != first.Welcome.Prefix || s.Welcome.Stream != first.Welcome.Stream:
+			o.problem(o.file, "", where, fmt.Sprintf("%sthe hub %s stores in the stream %s, under %s, and %s elsewhere", said, s.Server, s.Welcome.Stream, s.Welcome.Prefix, first.Server),
+				"give both hubs the same stream and prefix, or name one of them only")
 		}
 	}
 }
