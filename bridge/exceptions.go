@@ -42,11 +42,12 @@ func (g *Gateway) dated() time.Time {
 	return g.now()
 }
 
-// watchClock says what becomes of the clock and of the exceptions, and has the
-// sinks decide anew, until ctx ends. What samples are taken meanwhile does not
+// watchClock says what becomes of the clock, of the exceptions and of the gateway's
+// certificates, and has the sinks decide anew, until ctx ends. What samples are taken meanwhile does not
 // wait for it: sinks look for themselves.
 func (g *Gateway) watchClock(ctx context.Context) {
 	w := clockWatch{told: make(map[exceptionID]*toldException)}
+	certificates := certificateWatch{keys: g.keys}
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
 	for {
@@ -56,6 +57,12 @@ func (g *Gateway) watchClock(ctx context.Context) {
 			g.logger.Warn(e.Name, "text", e.Text)
 			g.events.write(e)
 			every = 0 // what ended stays so, if the power fails now
+		}
+		if r.Trust != clock.Untrusted {
+			for _, e := range certificates.look(r.Now, g.configuration()) {
+				g.logger.Warn(e.Name, "text", e.Text)
+				g.events.write(e)
+			}
 		}
 		err := g.clock.Save(every)
 		if err != nil && !w.notKept {

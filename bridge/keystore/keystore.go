@@ -80,6 +80,7 @@ type Info struct {
 	Public  string    `json:"public,omitempty"`  // "ed25519:…" of a signing key
 	Subject string    `json:"subject,omitempty"` // of a certificate
 	Until   time.Time `json:"until,omitzero"`    // the certificate's last instant
+	From    time.Time `json:"from,omitzero"`     // and its first
 	Made    time.Time `json:"made"`
 }
 
@@ -289,12 +290,35 @@ func (s *Store) List() []Info {
 			i.Public, _ = s.PublicSigning()
 		}
 		if c, err := s.Certificate(name); err == nil {
-			i.Subject, i.Until = c.Leaf.Subject.String(), c.Leaf.NotAfter
+			i.Subject, i.From, i.Until = c.Leaf.Subject.String(), c.Leaf.NotBefore, c.Leaf.NotAfter
 		}
 		out = append(out, i)
 	}
 	slices.SortFunc(out, func(a, b Info) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// Renewal is how long before its end a certificate is spoken of: time enough for an
+// authority to issue another. Of one that lasts less than half a year it is the last
+// third.
+const Renewal = 60 * 24 * time.Hour
+
+// Ends says that a certificate has ended, or does so within [Renewal]; else it is
+// empty.
+func (i *Info) Ends(now time.Time) string {
+	ends := "ends"
+	switch {
+	case i.Until.IsZero() || i.Until.Sub(now) > min(Renewal, i.Until.Sub(i.From)/3):
+		return ""
+	case !now.Before(i.Until):
+		ends = "ended"
+	}
+	return "the certificate keystore:" + i.Name + " " + ends + " on " + i.Until.UTC().Format("2006-01-02 15:04") + " UTC"
+}
+
+// Renew says what to do about a certificate that ends.
+func (i *Info) Renew() string {
+	return "have a new one issued for what fieldseal keys export " + i.Name + " --request prints, take it over with fieldseal keys import " + i.Name + " FILE, and start the gateway again"
 }
 
 func (s *Store) missing(name, kind string) error {

@@ -179,6 +179,12 @@ func (l *loaded) secrets(file string) (notes []configs.Problem) {
 		if err := look(name); err != nil {
 			instead := "fieldseal keys init adds those of every gateway; fieldseal keys list shows what there is"
 			note(file, machine, "keystore:"+name+" is not there: "+err.Error(), instead)
+			return
+		}
+		for _, k := range l.keys.List() {
+			if ends := k.Ends(time.Now()); ends != "" && k.Name == name {
+				note(file, machine, ends, k.Renew())
+			}
 		}
 	}
 	certificate := func(name string) error { _, err := l.keys.Certificate(name); return err }
