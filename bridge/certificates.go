@@ -8,17 +8,19 @@ import (
 	"github.com/fieldseal/fieldseal/configs"
 )
 
-// certificatesEvery is how often it is said that certificates end.
-const certificatesEvery = 24 * time.Hour
+const (
+	certificatesEvery = time.Hour      // they are looked at: some last a day
+	certificateAgain  = 24 * time.Hour // it is said again that one ends
+)
 
-// certificateWatch says once a day which of the gateway's own certificates end, so
-// that nobody learns of it from a server that turns the gateway away.
+// certificateWatch says which of the gateway's own certificates end, so that nobody
+// learns of it from a server that turns the gateway away.
 type certificateWatch struct {
 	keys   *keystore.Store
 	looked time.Time
+	said   map[string]time.Time // by what was said: that it ends, and that it ended
 }
 
-// look gives the events of one day, and none on the rest of it.
 func (w *certificateWatch) look(now time.Time, c *configs.Config) (events []stream.Event) {
 	if !w.looked.IsZero() && now.Sub(w.looked).Abs() < certificatesEvery {
 		return nil
@@ -26,7 +28,12 @@ func (w *certificateWatch) look(now time.Time, c *configs.Config) (events []stre
 	w.looked = now
 	used := certificatesOf(c)
 	for _, k := range w.keys.List() {
-		if ends := k.Ends(now); ends != "" && used[k.Name] {
+		ends := k.Ends(now)
+		if ends == "" || !used[k.Name] {
+			continue
+		}
+		if said, ok := w.said[ends]; !ok || now.Sub(said).Abs() >= certificateAgain {
+			w.said[ends] = now
 			events = append(events, stream.Event{Name: "certificate-ends", Text: ends + "; " + k.Renew()})
 		}
 	}

@@ -47,7 +47,7 @@ func (g *Gateway) dated() time.Time {
 // wait for it: sinks look for themselves.
 func (g *Gateway) watchClock(ctx context.Context) {
 	w := clockWatch{told: make(map[exceptionID]*toldException)}
-	certificates := certificateWatch{keys: g.keys}
+	certificates := certificateWatch{keys: g.keys, said: make(map[string]time.Time)}
 	tick := time.NewTicker(clockEvery)
 	defer tick.Stop()
 	for {

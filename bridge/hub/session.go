@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// batch is how many messages are published at one go, and largeBatch where they are
-	// stored quickly: half a window. While their acknowledgements are waited for, the
-	// other half arrives. A gateway hears of the whole at the end only, and gives up
-	// when it hears nothing for some seconds: publishing should not take storeTime.
-	batch, largeBatch = 48, dtls.WindowMessages / 2
-	storeTime         = time.Second
-	// few is how many are worth publishing where no more wait.
+	// batch is how many messages are published at one go: half a window. While their
+	// acknowledgements are waited for, the other half arrives.
+	batch = dtls.WindowMessages / 2
+	// storeTime is what they should be stored in, or they are fewer: the gateway hears
+	// of them together, and gives up when it hears nothing for some seconds.
+	storeTime = time.Second
+	// few is how many are worth publishing where no more wait, or take so long.
 	few = 8
 	// gatherTime is how long a message waits for others to be published with it.
 	gatherTime = 300 * time.Microsecond
@@ -135,9 +135,9 @@ func (s *session) receive(ctx context.Context) error {
 // store publishes what the gateway sent, in order, and says how far it is
 // stored. Its error ends the session.
 func (s *session) store(ctx context.Context) error {
-	items := make([]item, 0, largeBatch)
-	messages := make([]envelope.Message, 0, largeBatch)
-	most := batch
+	items := make([]item, 0, batch)
+	messages := make([]envelope.Message, 0, batch)
+	most := few
 	for {
 		items, messages = items[:0], messages[:0]
 		select {
@@ -157,7 +157,9 @@ func (s *session) store(ctx context.Context) error {
 		if err := s.publish(ctx, items[0].number, messages); err != nil {
 			return err
 		}
-		most = nextBatch(len(messages), time.Since(began))
+		if len(messages) > 0 {
+			most = nextBatch(len(messages), time.Since(began))
+		}
 		if last.refuse != "" {
 			if err := s.refuse(last.number, &last.message, last.refuse); err != nil {
 				return err
@@ -170,10 +172,8 @@ func (s *session) store(ctx context.Context) error {
 
 // nextBatch says how many messages are published next, where n were stored in the time.
 func nextBatch(n int, took time.Duration) int {
-	if took*largeBatch > storeTime*time.Duration(n) {
-		return batch
-	}
-	return largeBatch
+	fits := float64(n) * float64(storeTime) / float64(max(took, 1))
+	return int(min(max(fits, few), batch))
 }
 
 // gather takes what else is in the queue, up to most or the first that is refused. Where that is little it waits a moment for more: publishing and

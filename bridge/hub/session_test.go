@@ -32,10 +32,10 @@ func (perMessage) Close() error { return nil }
 func TestSlowStream(t *testing.T) {
 	p := newPlant(t)
 	cfg := p.config()
-	cfg.Upstream = func(string) (Upstream, error) { return perMessage(30 * time.Millisecond), nil }
+	cfg.Upstream = func(string) (Upstream, error) { return perMessage(80 * time.Millisecond), nil }
 	h := p.hub(cfg)
 	u := p.uplink("gw-1", h.Addr().String())
-	failures, err := deliver(t.Context(), u, "gw-1", 1, 240, 100)
+	failures, err := deliver(t.Context(), u, "gw-1", 1, 90, 100)
 	require.NoError(t, err)
 	assert.Zero(t, failures, "Sends that gave up")
 	assert.EqualValues(t, 1, u.Connections())
@@ -47,14 +47,14 @@ func TestNextBatch(t *testing.T) {
 		took time.Duration
 		want int
 	}{
-		{48, time.Millisecond, largeBatch},
-		{48, 374 * time.Millisecond, largeBatch},
-		{48, 376 * time.Millisecond, batch},
-		{128, time.Second, largeBatch},
-		{128, 1001 * time.Millisecond, batch},
-		{1, 5 * time.Millisecond, largeBatch},
-		{1, time.Hour, batch},
-		{0, time.Millisecond, batch},
+		{8, time.Millisecond, batch},
+		{8, 400 * time.Millisecond, 20}, // a stream that is far away
+		{20, 400 * time.Millisecond, 50},
+		{50, 400 * time.Millisecond, 125},
+		{128, time.Second, batch},
+		{128, 2 * time.Second, 64},
+		{1, 0, batch},
+		{1, time.Hour, few},
 	} {
 		assert.Equal(t, c.want, nextBatch(c.n, c.took), "%d in %v", c.n, c.took)
 	}

@@ -59,7 +59,8 @@ const (
 // the file was changed.
 var ErrWrongCredential = errors.New("the credential does not unlock the keystore, or the file was changed")
 
-// Store is an unlocked keystore. Its methods may not be called concurrently.
+// Store is an unlocked keystore. Methods that change it may not be called
+// concurrently with others.
 type Store struct {
 	path    string
 	key     []byte
@@ -318,7 +319,8 @@ func (i *Info) Ends(now time.Time) string {
 
 // Renew says what to do about a certificate that ends.
 func (i *Info) Renew() string {
-	return "have a new one issued for what fieldseal keys export " + i.Name + " --request prints, take it over with fieldseal keys import " + i.Name + " FILE, and start the gateway again"
+	return "have a new one issued for what `fieldseal keys export " + i.Name + " --request` prints, give it to whoever trusts this very one, " +
+		"take it over with `fieldseal keys import " + i.Name + " FILE`, and start the gateway again"
 }
 
 func (s *Store) missing(name, kind string) error {

@@ -33,7 +33,9 @@ func (r *Relay) deliver(ctx context.Context) error {
 		}
 		began := r.now()
 		n, sendErr := r.send(ctx, l, batch)
-		r.nextBatch(n, r.now().Sub(began))
+		if sent == 0 { // else some of it was on its way already
+			r.nextBatch(n, r.now().Sub(began))
+		}
 		r.resent(l, min(n, sent))
 		sent = len(batch) - n
 		if n > 0 {
@@ -60,10 +62,11 @@ func (r *Relay) deliver(ctx context.Context) error {
 // nextBatch says how many messages the next Send takes, of which the last one stored n in
 // the time.
 func (r *Relay) nextBatch(n int, took time.Duration) {
-	r.most = r.cfg.BatchMessages
-	if took*batchMessages > sendTime*time.Duration(n) {
-		r.most = min(fewMessages, r.most)
+	most := r.cfg.BatchMessages
+	if fits := float64(n) * float64(sendTime) / float64(max(took, 1)); fits < float64(most) {
+		most = max(int(fits), min(leastMessages, most))
 	}
+	r.most = most
 }
 
 // send gives messages to an uplink, and notes what that says about it. The error

@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	// A Send takes fewMessages. Where they are quickly there it takes batchMessages,
-	// which is more than an uplink has under way: between two Sends both ends wait.
-	// Nothing is freed before the end of a Send, so that it should not last longer than
-	// sendTime.
-	fewMessages   = 256
+	// A Send takes what should be stored in sendTime: nothing is freed before its end.
+	// Where they are quickly there that is more than an uplink has under way, because
+	// between two Sends both ends wait.
+	leastMessages = 32
+	firstMessages = 256
 	batchMessages = 1024
 	sendTime      = 2 * time.Second
 	batchBytes    = 1 << 20
@@ -97,7 +97,7 @@ func New(cfg Config) (*Relay, error) {
 	r := &Relay{
 		cfg: cfg, logger: cfg.Logger, now: time.Now,
 		freed: make(chan struct{}, 1), ended: make(chan struct{}),
-		keys: newKeyFrames(cfg.Logger), most: min(fewMessages, cfg.BatchMessages),
+		keys: newKeyFrames(cfg.Logger), most: min(firstMessages, cfg.BatchMessages),
 	}
 	for i, u := range cfg.Uplinks {
 		r.links = append(r.links, &link{Named: u, index: i, pause: newPause()})

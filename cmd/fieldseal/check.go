@@ -175,6 +175,7 @@ func (l *loaded) secrets(file string) (notes []configs.Problem) {
 		note(file, "", "keys and credentials are not looked at: "+why, "look on the gateway, as the user that runs it: fieldseal check")
 		return notes
 	}
+	now, told := time.Now(), map[string]bool{}
 	entry := func(file, machine, name string, look func(string) error) {
 		if err := look(name); err != nil {
 			instead := "fieldseal keys init adds those of every gateway; fieldseal keys list shows what there is"
@@ -182,8 +183,10 @@ func (l *loaded) secrets(file string) (notes []configs.Problem) {
 			return
 		}
 		for _, k := range l.keys.List() {
-			if ends := k.Ends(time.Now()); ends != "" && k.Name == name {
-				note(file, machine, ends, k.Renew())
+			if ends := k.Ends(now); ends != "" && k.Name == name && !told[name] {
+				told[name] = true
+				over := !now.Before(k.Until)
+				notes = append(notes, configs.Problem{File: file, Machine: machine, Note: !over, Stops: over && machine != "", What: ends, Instead: k.Renew()})
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"time"
@@ -32,7 +33,7 @@ func TestCheckHubs(t *testing.T) {
 	o := look(keys)
 	require.Len(t, o.found, 1)
 	assert.True(t, o.found[0].Note)
-	assert.Equal(t, "uplink hubs: the hub "+s.listen+" stores in the stream PLANT, under plant.test", o.found[0].What)
+	assert.Equal(t, "uplink hubs: the hub "+s.listen+" publishes into the stream PLANT, under plant.test", o.found[0].What)
 	log.until(t, "a gateway is gone")
 
 	uplink.Stream = "OTHER"
@@ -45,9 +46,32 @@ func TestCheckHubs(t *testing.T) {
 	uplink.Stream, uplink.Servers = "", []string{s.listen, freeUDP(t)}
 	o = look(keys)
 	require.Len(t, o.found, 2)
-	assert.Regexp(t, `^uplink hubs: the hub 127\.0\.0\.1:\d+ cannot be reached: `, o.found[1].What)
+	assert.Regexp(t, `^uplink hubs: the hub 127\.0\.0\.1:\d+ gives no connection: `, o.found[1].What)
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	o = &online{config: o.config, keys: keys, file: o.file}
+	o.uplinks(late)
+	require.Len(t, o.found, 2)
+	assert.Equal(t, "uplink hubs: the hub "+s.listen+" had no time left to answer", o.found[0].What)
 
 	o = look(nil)
 	assert.Equal(t, 1, o.notSeen)
 	assert.Equal(t, "uplink hubs is not looked at: it needs keys of the gateway, and they are not here", o.found[0].What)
+
+	// Another uplink, whose hub leads elsewhere.
+	elsewhere := newHubSite(t)
+	elsewhere.write("gateways.pem", slices.Concat(elsewhere.authority.PEM(), own))
+	require.NoError(t, elsewhere.server.AddStream("OTHER", nil, "elsewhere.>"))
+	elsewhere.configure("OTHER", "")
+	elsewhere.begin()
+	elsewhere.write("hub-ca.pem", elsewhere.authority.PEM())
+	uplink.Servers = []string{s.listen}
+	both := &online{config: &configs.Config{Gateway: "gw-1", Uplinks: []configs.Uplink{
+		{Name: "hubs", DTLS: uplink},
+		{Name: "others", DTLS: &configs.DTLS{Servers: []string{elsewhere.listen}, Certificate: keystore.Uplink, Trust: elsewhere.path("hub-ca.pem")}},
+	}}, keys: keys, file: "gateway.yaml"}
+	both.uplinks(t.Context())
+	require.Len(t, both.found, 2)
+	assert.Equal(t, "uplink others: the hub "+elsewhere.listen+" publishes into the stream OTHER, under plant.test, and "+s.listen+" into PLANT, under plant.test", both.found[1].What)
+	assert.False(t, both.found[1].Note)
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/fieldseal/fieldseal/adapters/dtls"
 	"github.com/fieldseal/fieldseal/bridge/keystore"
 	"github.com/fieldseal/fieldseal/configs"
 )
@@ -20,6 +21,7 @@ type online struct {
 	// deciding is the time that the gateway holds exceptions against.
 	deciding time.Time
 
+	hub     *dtls.Seen // the first that said where it publishes
 	found   []found
 	notSeen int // what it could not look at
 }

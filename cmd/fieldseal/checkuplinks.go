@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/fieldseal/fieldseal/adapters/dtls"
 	"github.com/fieldseal/fieldseal/bridge"
 	"github.com/fieldseal/fieldseal/bridge/envelope"
 	"github.com/fieldseal/fieldseal/configs"
@@ -52,19 +51,18 @@ func (o *online) withoutKeys(u *configs.Uplink, where at, err error) {
 	case errors.Is(err, bridge.ErrNoKeys):
 		o.unseen(o.file, "", where, "uplink "+u.Name+" is not looked at: "+err.Error(), "look on the gateway, as the user that runs it: fieldseal check --online")
 	case err != nil:
-		o.problem(o.file, "", where, "uplink "+u.Name+": "+err.Error(), "fieldseal keys list shows what certificates there are")
+		o.problem(o.file, "", where, "uplink "+u.Name+": "+err.Error(), "mend that; fieldseal keys list shows what certificates there are")
 	}
 }
 
-// hubs hears from the hubs of a DTLS uplink where they publish. All of them must
-// lead to one place.
+// hubs hears from the hubs of a DTLS uplink where they publish. All hubs of a gateway
+// must lead to one place.
 func (o *online) hubs(ctx context.Context, u *configs.Uplink, where at) {
 	seen, err := bridge.InspectDTLS(ctx, o.config, u.DTLS, o.keys)
 	o.withoutKeys(u, where, err)
-	said := "uplink " + u.Name + ": "
-	var first *dtls.Seen
-	for i := range seen {
-		s := &seen[i]
+	for _, s := range seen {
+		said := "uplink " + u.Name + ": the hub " + s.Server
+		into := fmt.Sprintf(" publishes into the stream %s, under %s", s.Welcome.Stream, s.Welcome.Prefix)
 		var fault *envelope.Fault
 		switch {
 		case errors.As(s.Err, &fault):
@@ -72,17 +70,16 @@ func (o *online) hubs(ctx context.Context, u *configs.Uplink, where at) {
 			if fault.Err != nil {
 				why += ": " + fault.Err.Error()
 			}
-			o.problem(o.file, "", where, said+"the hub "+s.Server+": "+why, fault.Instead)
-		case s.Err != nil && ctx.Err() != nil:
-			o.problem(o.file, "", where, said+"the hub "+s.Server+" did not answer in time", "a longer --timeout waits longer")
+			o.problem(o.file, "", where, said+": "+why, fault.Instead)
+		case s.Late:
+			o.problem(o.file, "", where, said+" had no time left to answer", "a longer --timeout gives it some")
 		case s.Err != nil:
-			o.problem(o.file, "", where, said+"the hub "+s.Server+" cannot be reached: "+s.Err.Error(), "start it, or let UDP through to it both ways; its own log tells whom it turned away")
-		case first == nil:
-			first = s
-			o.note(o.file, "", where, fmt.Sprintf("%sthe hub %s stores in the stream %s, under %s", said, s.Server, s.Welcome.Stream, s.Welcome.Prefix),
-				"whether that stream keeps what it is given is for the hub to see: fieldseal hub check --online")
-		case s.Welcome.Prefix != first.Welcome.Prefix || s.Welcome.Stream != first.Welcome.Stream:
-			o.problem(o.file, "", where, fmt.Sprintf("%sthe hub %s stores in the stream %s, under %s, and %s elsewhere", said, s.Server, s.Welcome.Stream, s.Welcome.Prefix, first.Server),
+			o.problem(o.file, "", where, said+" gives no connection: "+s.Err.Error(), "start it, or let UDP through to it both ways; its own log tells whom it turned away")
+		case o.hub == nil:
+			o.hub = &s
+			o.note(o.file, "", where, said+into, "whether that stream is there and keeps what it is given is for the hub to see, and where it runs: fieldseal hub check --online")
+		case s.Welcome.Prefix != o.hub.Welcome.Prefix || s.Welcome.Stream != o.hub.Welcome.Stream:
+			o.problem(o.file, "", where, fmt.Sprintf("%s%s, and %s into %s, under %s", said, into, o.hub.Server, o.hub.Welcome.Stream, o.hub.Welcome.Prefix),
 				"give both hubs the same stream and prefix, or name one of them only")
 		}
 	}
