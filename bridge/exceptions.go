@@ -43,8 +43,8 @@ func (g *Gateway) dated() time.Time {
 }
 
 // watchClock says what becomes of the clock, of the exceptions and of the gateway's
-// certificates, and has the sinks decide anew, until ctx ends. What samples are taken meanwhile does not
-// wait for it: sinks look for themselves.
+// certificates, and has the sinks decide anew, until ctx ends. What samples are
+// taken meanwhile does not wait for it: sinks look for themselves.
 func (g *Gateway) watchClock(ctx context.Context) {
 	w := clockWatch{told: make(map[exceptionID]*toldException)}
 	certificates := certificateWatch{keys: g.keys, said: make(map[string]time.Time)}

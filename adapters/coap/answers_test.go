@@ -67,7 +67,7 @@ func TestAnswers(t *testing.T) {
 			assert.Equal(t, uint32(8), number(t, m, message.Size1), name)
 		}
 	}
-	for _, payload := range append(s.sinks["keyed"].payloads(0), s.sinks["keyed"].payloads(1)...) {
+	for _, payload := range append(s.sinks["keyed"].Payloads(0), s.sinks["keyed"].Payloads(1)...) {
 		assert.Contains(t, []string{"x", "12345678"}, payload)
 	}
 }
@@ -126,7 +126,7 @@ func TestRepeats(t *testing.T) {
 	}
 	wrong := d.say(encode(t, 0, 600, codes.POST, "/nowhere", []byte("x")))
 	assert.Equal(t, wrong, d.say(encode(t, 0, 600, codes.POST, "/nowhere", []byte("x"))))
-	assert.Equal(t, []string{"Confirmable", "NonConfirmable"}, s.sinks["keyed"].payloads(0))
+	assert.Equal(t, []string{"Confirmable", "NonConfirmable"}, s.sinks["keyed"].Payloads(0))
 	assert.Equal(t, uint64(7), s.stats("keyed").Repeats)
 }
 
@@ -220,11 +220,11 @@ func TestBlocks(t *testing.T) {
 	for exp := range uint8(7) {
 		require.Equal(t, codes.Changed, d.sendBlocks("/vibration", short, exp).Code, exp)
 	}
-	assert.Equal(t, slicesOf(short, 7), r.payloads(0))
+	assert.Equal(t, slicesOf(short, 7), r.Payloads(0))
 	m := d.sendBlocks("/a/long", long, 6)
 	assert.Equal(t, codes.Changed, m.Code)
 	assert.Equal(t, block{number: 63, exp: 6}.value(), number(t, m, message.Block1))
-	assert.Equal(t, []string{long}, r.payloads(1))
+	assert.Equal(t, []string{long}, r.Payloads(1))
 }
 
 func slicesOf(s string, n int) (out []string) {
@@ -250,7 +250,7 @@ func TestWrongBlocks(t *testing.T) {
 	assert.Equal(t, codes.RequestEntityIncomplete, send("end", block{number: 1}), "and all of it is gone")
 	assert.Equal(t, codes.Continue, send(b16, block{more: true}, option(message.ContentFormat, 16)))
 	assert.Equal(t, codes.RequestEntityIncomplete, send("end", block{number: 1}, option(message.ContentFormat, 42)))
-	assert.Empty(t, r.payloads(0))
+	assert.Empty(t, r.Payloads(0))
 	// It begins again in the middle, goes on with smaller blocks, and one comes twice.
 	b64 := strings.Repeat("c", 64)
 	assert.Equal(t, codes.Continue, send(b64, block{more: true, exp: 2}))
@@ -260,14 +260,14 @@ func TestWrongBlocks(t *testing.T) {
 	first := d.say(twice)
 	assert.Equal(t, first, d.say(twice))
 	assert.Equal(t, codes.Changed, send("end", block{number: 6}))
-	assert.Equal(t, []string{b64 + b16 + b16 + "end"}, r.payloads(0))
+	assert.Equal(t, []string{b64 + b16 + b16 + "end"}, r.Payloads(0))
 	// Two at once, told apart by their tag.
 	one, two := message.Option{ID: requestTag, Value: []byte{1}}, message.Option{ID: requestTag, Value: []byte{2}}
 	assert.Equal(t, codes.Continue, send(b16, block{more: true}, one))
 	assert.Equal(t, codes.Continue, send(b64[:16], block{more: true}, two))
 	assert.Equal(t, codes.Changed, send("1", block{number: 1}, one))
 	assert.Equal(t, codes.Changed, send("2", block{number: 1}, two))
-	assert.Equal(t, []string{b16 + "1", b64[:16] + "2"}, r.payloads(0)[1:])
+	assert.Equal(t, []string{b16 + "1", b64[:16] + "2"}, r.Payloads(0)[1:])
 	// Longer than the point takes, without having said so.
 	m := d.sendBlocks("/vibration", strings.Repeat("x", defaultMaxBytes+1), 6)
 	assert.Equal(t, codes.RequestEntityTooLarge, m.Code)

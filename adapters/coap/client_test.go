@@ -29,8 +29,8 @@ func TestOtherClient(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, codes.Changed, answer.Code(), path)
 	}
-	assert.Equal(t, []string{"short"}, s.sinks["keyed"].payloads(0))
-	assert.Equal(t, []string{long}, s.sinks["keyed"].payloads(1))
+	assert.Equal(t, []string{"short"}, s.sinks["keyed"].Payloads(0))
+	assert.Equal(t, []string{long}, s.sinks["keyed"].Payloads(1))
 	answer, err := client.Get(t.Context(), "/vibration")
 	require.NoError(t, err)
 	assert.Equal(t, codes.MethodNotAllowed, answer.Code())
@@ -146,5 +146,5 @@ func TestDeviceBehindNAT(t *testing.T) {
 	require.NoError(t, err)
 	again := s.connect(byKey("keyed", theKey)...)
 	require.Equal(t, codes.Changed, again.post("/vibration", "x"))
-	assert.Len(t, r.payloads(0), 7)
+	assert.Len(t, r.Payloads(0), 7)
 }

@@ -63,18 +63,6 @@ func (r *recorder) until(what string, holds func() bool) {
 	r.Until(r.t, what, holds)
 }
 
-// payloads gives what was taken of a point.
-func (r *recorder) payloads(index uint32) (out []string) {
-	r.Look(func() {
-		for _, s := range r.Of(index, 0) {
-			if !s.Quality.IsBad() {
-				out = append(out, string(s.Value.Data()))
-			}
-		}
-	})
-	return out
-}
-
 func (r *recorder) link() (l point.Link) {
 	r.Look(func() { l = r.Last() })
 	return l

@@ -36,8 +36,8 @@ func TestSamplesOfEveryKindOfDevice(t *testing.T) {
 		assert.Contains(t, l.Mechanism, "DTLS 1.2 TLS_")
 		assert.Equal(t, codes.Changed, d.post("/vibration", name))
 		assert.Equal(t, codes.Changed, d.ask(codes.PUT, "/a/long", []byte("put")).Code)
-		assert.Equal(t, []string{name}, r.payloads(0))
-		assert.Equal(t, []string{"put"}, r.payloads(1))
+		assert.Equal(t, []string{name}, r.Payloads(0))
+		assert.Equal(t, []string{"put"}, r.Payloads(1))
 		r.Look(func() {
 			at := time.Unix(0, r.Samples[0].Time)
 			assert.WithinRange(t, at, before, time.Now())
@@ -182,7 +182,7 @@ func TestBackFromTheSamePort(t *testing.T) {
 			again, err := s.dialOver(socket, append(byKey("keyed", theKey), more...)...)
 			require.NoError(t, err)
 			require.Equal(t, codes.Changed, again.post("/vibration", "two"))
-			assert.Equal(t, []string{"one", "two"}, s.sinks["keyed"].payloads(0))
+			assert.Equal(t, []string{"one", "two"}, s.sinks["keyed"].Payloads(0))
 		})
 	}
 }
@@ -215,7 +215,7 @@ func TestMachinesComeAndGo(t *testing.T) {
 	r := s.attach(sensor("one"))
 	again := s.connect(byKey("one", theKey)...)
 	require.Equal(t, codes.Changed, again.post("/vibration", "again"))
-	assert.Equal(t, []string{"again"}, r.payloads(0))
+	assert.Equal(t, []string{"again"}, r.Payloads(0))
 	assert.Error(t, s.Attach(point.Machine{Name: "three", Spec: sensor("one")}, r), "the device of another machine")
 	assert.Error(t, s.Attach(point.Machine{Name: "one", Spec: sensor("one")}, r))
 	assert.Error(t, s.Attach(point.Machine{Name: "x", Spec: 7}, r))
@@ -251,7 +251,7 @@ func TestFullOutbox(t *testing.T) {
 	assert.Equal(t, uint32(fullAge), number(t, m, 14))
 	r.full.Store(false)
 	require.Equal(t, codes.Changed, d.post("/vibration", "after"))
-	assert.Equal(t, []string{"before", "after"}, r.payloads(0))
+	assert.Equal(t, []string{"before", "after"}, r.Payloads(0))
 	assert.Equal(t, uint64(1), s.stats("keyed").Full)
 
 	// A source ends, and a machine goes, while the outbox is full.

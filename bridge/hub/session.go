@@ -176,8 +176,9 @@ func nextBatch(n int, took time.Duration) int {
 	return int(min(max(fits, few), batch))
 }
 
-// gather takes what else is in the queue, up to most or the first that is refused. Where that is little it waits a moment for more: publishing and
-// acknowledging a few at a time costs as much as many.
+// gather takes what else is in the queue, up to most or the first that is refused.
+// Where that is little it waits a moment for more: publishing and acknowledging a
+// few at a time costs as much as many.
 func (s *session) gather(ctx context.Context, items []item, most int) []item {
 	moment := time.NewTimer(gatherTime)
 	defer moment.Stop()

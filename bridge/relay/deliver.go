@@ -62,11 +62,8 @@ func (r *Relay) deliver(ctx context.Context) error {
 // nextBatch says how many messages the next Send takes, of which the last one stored n in
 // the time.
 func (r *Relay) nextBatch(n int, took time.Duration) {
-	most := r.cfg.BatchMessages
-	if fits := float64(n) * float64(sendTime) / float64(max(took, 1)); fits < float64(most) {
-		most = max(int(fits), min(leastMessages, most))
-	}
-	r.most = most
+	fits := float64(n) * float64(sendTime) / float64(max(took, 1))
+	r.most = int(min(max(fits, leastMessages), float64(r.cfg.BatchMessages)))
 }
 
 // send gives messages to an uplink, and notes what that says about it. The error

@@ -175,19 +175,21 @@ func (l *loaded) secrets(file string) (notes []configs.Problem) {
 		note(file, "", "keys and credentials are not looked at: "+why, "look on the gateway, as the user that runs it: fieldseal check")
 		return notes
 	}
-	now, told := time.Now(), map[string]bool{}
+	now, ending := time.Now(), map[string]keystore.Info{}
+	for _, k := range l.keys.List() {
+		ending[k.Name] = k
+	}
 	entry := func(file, machine, name string, look func(string) error) {
 		if err := look(name); err != nil {
 			instead := "fieldseal keys init adds those of every gateway; fieldseal keys list shows what there is"
 			note(file, machine, "keystore:"+name+" is not there: "+err.Error(), instead)
 			return
 		}
-		for _, k := range l.keys.List() {
-			if ends := k.Ends(now); ends != "" && k.Name == name && !told[name] {
-				told[name] = true
-				over := !now.Before(k.Until)
-				notes = append(notes, configs.Problem{File: file, Machine: machine, Note: !over, Stops: over && machine != "", What: ends, Instead: k.Renew()})
-			}
+		k := ending[name]
+		if ends := k.Ends(now); ends != "" {
+			delete(ending, name) // once is enough
+			over := !now.Before(k.Until)
+			notes = append(notes, configs.Problem{File: file, Machine: machine, Note: !over, Stops: over && machine != "", What: ends, Instead: k.Renew()})
 		}
 	}
 	certificate := func(name string) error { _, err := l.keys.Certificate(name); return err }

@@ -15,7 +15,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/coap"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/impair/authority"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // coapClients are libcoap's, over two libraries for DTLS.
@@ -48,32 +48,6 @@ func postCoAP(t testing.TB, client, file, url string, more ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// coapSink keeps what a device sent.
-type coapSink struct {
-	mu    sync.Mutex
-	links []point.Link
-	got   [][]byte
-}
-
-func (s *coapSink) Take(_ context.Context, samples []point.Sample) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, one := range samples {
-		if !one.Quality.IsBad() {
-			s.got = append(s.got, bytes.Clone(one.Value.Data()))
-		}
-	}
-	return nil
-}
-
-func (s *coapSink) Link(l point.Link) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.links = append(s.links, l)
-}
-
-func (*coapSink) Describe(uint32, point.Meta) {}
-
 // TestLibcoap: libcoap's clients send with a key, a pinned certificate and a
 // named one, in one message and block by block, confirmed or not; what they send
 // comes byte for byte, and who is not known is not let in.
@@ -94,13 +68,13 @@ func TestLibcoap(t *testing.T) {
 		Key: func(string) (coap.Secret, error) { return key, nil },
 	})
 	require.NoError(t, err)
-	sinks := map[string]*coapSink{}
+	sinks := map[string]*sinktest.Recorder{}
 	for name, device := range map[string]coap.Device{
 		"keyed":  {Identity: "keyed", Credential: "keyed"},
 		"pinned": {CertificateSHA256: sha256.Sum256(pinned.Certificate[0])},
 		"named":  {CertificateName: "pump-4"},
 	} {
-		sinks[name] = &coapSink{}
+		sinks[name] = sinktest.New()
 		m := &coap.Machine{Name: name, Device: device, Points: []coap.Point{{Name: "vibration", Path: "/vibration", MaxBytes: 20_000, Passthrough: "cose"}}}
 		require.NoError(t, source.Attach(point.Machine{Name: name, Spec: m}, sinks[name]))
 	}
@@ -153,18 +127,20 @@ func TestLibcoap(t *testing.T) {
 		assert.Contains(t, postCoAP(t, client, p.path("payload"), url, who...), "4.13")
 	}
 	for name, sink := range sinks {
-		sink.mu.Lock()
-		require.Len(t, sink.got, len(sent[name]), name)
-		for i := range sink.got {
-			require.True(t, bytes.Equal(sent[name][i], sink.got[i]), "%s: payload %d came changed", name, i)
+		got := sink.Payloads(0)
+		require.Len(t, got, len(sent[name]), name)
+		for i := range got {
+			require.True(t, bytes.Equal(sent[name][i], []byte(got[i])), "%s: payload %d came changed", name, i)
 		}
-		for _, l := range sink.links {
+		sink.Lock()
+		assert.Empty(t, sink.Breaches)
+		for _, l := range sink.Links {
 			if l.State == point.LinkUp {
 				assert.Equal(t, point.Encrypted, l.Security)
 			}
 		}
-		t.Logf("%s: %d payloads, byte for byte, over %s", name, len(sink.got), sink.links[1].Mechanism)
-		sink.mu.Unlock()
+		t.Logf("%s: %d payloads, byte for byte, over %s", name, len(got), sink.Links[1].Mechanism)
+		sink.Unlock()
 	}
 }
 

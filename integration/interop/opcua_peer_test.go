@@ -25,6 +25,7 @@ import (
 	"github.com/fieldseal/fieldseal/adapters/opcua"
 	"github.com/fieldseal/fieldseal/bridge/point"
 	"github.com/fieldseal/fieldseal/integration/sim"
+	"github.com/fieldseal/fieldseal/integration/sinktest"
 )
 
 // opcuaPatience is how long a test waits for what has to happen.
@@ -140,97 +141,13 @@ func opcuaPool(t testing.TB) *opcua.Pool {
 	return pool
 }
 
-// opcuaSink keeps what a source says.
-type opcuaSink struct {
-	mu      sync.Mutex
-	changed chan struct{}
-	links   []point.Link
-	samples []point.Sample
-	status  map[uint32]string
-}
-
-func (s *opcuaSink) note(f func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f()
-	close(s.changed)
-	s.changed = make(chan struct{})
-}
-
-func (s *opcuaSink) Take(_ context.Context, samples []point.Sample) error {
-	s.note(func() {
-		for _, one := range samples {
-			one.Value = one.Value.Clone()
-			s.samples = append(s.samples, one)
-		}
-	})
-	return nil
-}
-
-func (s *opcuaSink) Link(l point.Link)               { s.note(func() { s.links = append(s.links, l) }) }
-func (s *opcuaSink) Describe(i uint32, m point.Meta) { s.note(func() { s.status[i] = m.Status }) }
-
-// of gives the samples of a point from the mark on. Under the lock.
-func (s *opcuaSink) of(index uint32, mark int) (out []point.Sample) {
-	for _, one := range s.samples[mark:] {
-		if one.Point == index {
-			out = append(out, one)
-		}
-	}
-	return out
-}
-
-// good counts good samples of a point from the mark on. Under the lock.
-func (s *opcuaSink) good(index uint32, mark int) (n int) {
-	for _, one := range s.of(index, mark) {
-		if one.Quality.IsGood() {
-			n++
-		}
-	}
-	return n
-}
-
-func (s *opcuaSink) mark() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.samples)
-}
-
-// last is the state that was told last. Under the lock.
-func (s *opcuaSink) last() point.Link {
-	if len(s.links) == 0 {
-		return point.Link{}
-	}
-	return s.links[len(s.links)-1]
-}
-
-func (s *opcuaSink) until(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	late := time.NewTimer(opcuaPatience)
-	defer late.Stop()
-	for {
-		s.mu.Lock()
-		ok, changed := holds(), s.changed
-		s.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-changed:
-		case <-late.C:
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			require.FailNow(t, "waited too long for: "+what, "the link is %+v", s.last())
-		}
-	}
-}
-
 // readOPCUA runs a source with one machine until the test ends.
-func readOPCUA(t testing.TB, pool *opcua.Pool, spec opcua.Spec, m *opcua.Machine) (*opcua.Source, *opcuaSink) {
+func readOPCUA(t testing.TB, pool *opcua.Pool, spec opcua.Spec, m *opcua.Machine) (*opcua.Source, *sinktest.Recorder) {
 	t.Helper()
 	s, err := pool.Source(spec)
 	require.NoError(t, err)
-	sink := &opcuaSink{changed: make(chan struct{}), status: map[uint32]string{}}
+	sink := sinktest.New()
+	sink.Patience = opcuaPatience
 	require.NoError(t, s.Attach(point.Machine{Name: m.Name, Spec: m}, sink))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -238,6 +155,8 @@ func readOPCUA(t testing.TB, pool *opcua.Pool, spec opcua.Spec, m *opcua.Machine
 	t.Cleanup(func() {
 		cancel()
 		assert.NoError(t, <-ended)
+		sink.Close()
+		sink.Look(func() { assert.Empty(t, sink.Breaches) })
 	})
 	return s, sink
 }

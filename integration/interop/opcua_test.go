@@ -95,25 +95,25 @@ func TestOPCUAValues(t *testing.T) {
 				m.Points = append(m.Points, p)
 			}
 			source, sink := readOPCUA(t, pool, server.spec(c.policy, c.mode), m)
-			sink.until(t, "a sample of each point", func() bool {
+			sink.Until(t, "a sample of each point", func() bool {
 				for i := range m.Points {
-					if len(sink.of(uint32(i), 0)) == 0 {
+					if len(sink.Of(uint32(i), 0)) == 0 {
 						return false
 					}
 				}
-				return sink.good(opcuaCounter, 0) >= 8
+				return sink.Good(opcuaCounter, 0) >= 8
 			})
-			sink.mu.Lock()
-			defer sink.mu.Unlock()
-			assert.Equal(t, c.grade, sink.last().Security)
-			assert.Equal(t, c.policy+" "+c.mode, sink.last().Mechanism)
+			sink.Lock()
+			defer sink.Unlock()
+			assert.Equal(t, c.grade, sink.Last().Security)
+			assert.Equal(t, c.policy+" "+c.mode, sink.Last().Mechanism)
 			for i, w := range wants {
-				got := sink.of(uint32(i+1), 0)[0]
+				got := sink.Of(uint32(i+1), 0)[0]
 				assert.Equal(t, w.q, got.Quality, w.id)
 				assert.True(t, got.Value.Equal(w.value), "%s: another value", w.id)
-				assert.Equal(t, w.status, sink.status[uint32(i+1)], w.id)
+				assert.Equal(t, w.status, sink.Metas[uint32(i+1)].Status, w.id)
 			}
-			counts := sink.of(opcuaCounter, 0)
+			counts := sink.Of(opcuaCounter, 0)
 			for i := 1; i < len(counts); i++ {
 				assert.Equal(t, counts[i-1].Value.Uint()+1, counts[i].Value.Uint(), "each once, none lost")
 				assert.Greater(t, counts[i].Time, counts[i-1].Time)
@@ -172,11 +172,11 @@ func TestOPCUARefusals(t *testing.T) {
 			spec, m := c.server.spec("Basic256Sha256", "SignAndEncrypt"), opcuaMachine(t)
 			c.change(&spec, m)
 			_, sink := readOPCUA(t, pool, spec, m)
-			sink.until(t, c.name, func() bool { return sink.last().Err != "" })
-			sink.mu.Lock()
-			defer sink.mu.Unlock()
-			assert.Equal(t, c.why, sink.last().Err)
-			assert.Equal(t, point.LinkDown, sink.last().State)
+			sink.Until(t, c.name, func() bool { return sink.Last().Err != "" })
+			sink.Lock()
+			defer sink.Unlock()
+			assert.Equal(t, c.why, sink.Last().Err)
+			assert.Equal(t, point.LinkDown, sink.Last().State)
 		})
 	}
 }
@@ -192,12 +192,12 @@ func TestOPCUAReconnect(t *testing.T) {
 	spec := server.spec("Basic256Sha256", "SignAndEncrypt")
 	spec.Endpoint = "opc.tcp://" + relay.listener.Addr().String()
 	source, sink := readOPCUA(t, opcuaPool(t), spec, opcuaMachine(t, opcuaPoint(t, "i=7013", opcua.Int32)))
-	sink.until(t, "samples", func() bool { return sink.good(opcuaCounter, 0) >= 3 })
+	sink.Until(t, "samples", func() bool { return sink.Good(opcuaCounter, 0) >= 3 })
 	for name, cut := range map[string]func(){"reset": relay.reset, "restart": func() { server.tell("restart") }} {
-		before, mark := source.Stats().Connections, sink.mark()
+		before, mark := source.Stats().Connections, sink.Mark()
 		cut()
-		sink.until(t, name, func() bool {
-			return source.Stats().Connections > before && sink.last().State == point.LinkUp && sink.good(1, mark) >= 1 && sink.good(opcuaCounter, mark) >= 5
+		sink.Until(t, name, func() bool {
+			return source.Stats().Connections > before && sink.Last().State == point.LinkUp && sink.Good(1, mark) >= 1 && sink.Good(opcuaCounter, mark) >= 5
 		})
 	}
 	assert.Zero(t, source.Stats().Deaths)

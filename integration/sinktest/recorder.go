@@ -3,6 +3,7 @@
 package sinktest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -27,6 +28,8 @@ type Recorder struct {
 	Takes    []int // how many samples each call of Take had
 	Metas    map[uint32]point.Meta
 	Breaches []string // of the contract
+
+	Patience time.Duration // of Until, in place of the usual one
 
 	// Gate, where it is set, is what each Take waits for before it takes anything. An
 	// error of it is Take's. It is not called under the lock.
@@ -138,7 +141,7 @@ func (r *Recorder) Look(f func()) {
 // holds.
 func (r *Recorder) Until(t testing.TB, what string, holds func() bool) {
 	t.Helper()
-	late := time.NewTimer(Patience)
+	late := time.NewTimer(cmp.Or(r.Patience, Patience))
 	defer late.Stop()
 	for {
 		var ok bool
@@ -150,7 +153,9 @@ func (r *Recorder) Until(t testing.TB, what string, holds func() bool) {
 		select {
 		case <-changed:
 		case <-late.C:
-			require.FailNow(t, "waited too long for: "+what)
+			var link point.Link
+			r.Look(func() { link = r.Last() })
+			require.FailNow(t, "waited too long for: "+what, "the link is %+v", link)
 		}
 	}
 }
@@ -179,6 +184,18 @@ func (r *Recorder) Good(index uint32, mark int) (n int) {
 		}
 	}
 	return n
+}
+
+// Payloads gives the bytes of a point's samples that are not bad. Not under the lock.
+func (r *Recorder) Payloads(index uint32) (out []string) {
+	r.Look(func() {
+		for _, s := range r.Of(index, 0) {
+			if !s.Quality.IsBad() {
+				out = append(out, string(s.Value.Data()))
+			}
+		}
+	})
+	return out
 }
 
 // Last is the last state of the link that was told. Under the lock.
